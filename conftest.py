@@ -1,0 +1,9 @@
+"""One list: the pytest plugins, each a file of fixtures/ that owns its own options."""
+
+pytest_plugins = [
+    "fixtures.record",
+    "fixtures.target",
+    "fixtures.mcp",
+    "fixtures.load",
+    "fixtures.fault",
+]

@@ -1,0 +1,69 @@
+"""`gonogo convert`: compose files to manifests by tier and losses.json, or lint of manifests."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from provisioners.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def convert_command(
+    files: Sequence[Path],
+    out: Path | None,
+    *,
+    env_files: Sequence[Path],
+    duplicates: str,
+    lint: Path | None,
+    json_output: bool,
+) -> int:
+    """Convert, or lint; returns 0, 1 with lint findings, 2 when a leaf was refused."""
+    if lint is not None:
+        return _lint(lint, json_output=json_output)
+    if not files or out is None:
+        raise InputError(
+            "convert needs compose files and -o DIR", next_step="gonogo convert docker-compose.yml -o manifests"
+        )
+    if duplicates not in ("error", "last"):
+        raise InputError(f"--duplicates {duplicates!r} is neither error nor last", next_step="choose one of them")
+    from provisioners.compose import convert, losses_json
+
+    result = convert(
+        list(files), out, env=dict(os.environ), env_files=list(env_files), duplicates=duplicates
+    )
+    if json_output:
+        sys.stdout.write(losses_json(result.losses))
+    outcomes = Counter(str(loss.outcome) for loss in result.losses)
+    sys.stderr.write(
+        f"{len(result.files)} files in {out}; "
+        + ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+        + f"; see {out / 'losses.json'}\n"
+    )
+    refused = [loss for loss in result.losses if loss.outcome == "refused"]
+    for loss in refused:
+        sys.stderr.write(f"{loss.file}:{loss.line}: refused {loss.path}: {loss.detail}\n")
+    return 2 if refused else 0
+
+
+def _lint(folder: Path, *, json_output: bool) -> int:
+    from dataclasses import asdict
+
+    from provisioners.compose.lint import lint
+
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder", next_step="give the folder that holds the manifests")
+    findings = lint(folder)
+    if json_output:
+        json.dump([asdict(finding) for finding in findings], sys.stdout, indent=1)
+        sys.stdout.write("\n")
+    else:
+        for finding in findings:
+            sys.stdout.write(f"{finding}\n")
+    return 1 if findings else 0

@@ -1,0 +1,43 @@
+"""The pytest plugin of the launcher: hands suites the store's recorder, typed in the model.
+
+Loaded by `-p verbs.recorder` in the controller and in every xdist worker; the store's
+writes are safe between processes.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reports.model import Recorder
+
+_stores: dict[str, Recorder] = {}
+
+
+def pytest_gonogo_recorder(config: Any) -> Recorder | None:
+    """Return the recorder of the run folder given by --gonogo-run."""
+    folder = config.getoption("--gonogo-run", default=None)
+    if not folder:
+        return None
+    key = str(folder)
+    if key not in _stores:
+        from reports.store import open_run
+
+        store = open_run(Path(key))
+        for value in _secrets():
+            store.add_secret(value)
+        _stores[key] = store
+    return _stores[key]
+
+
+def _secrets() -> list[str]:
+    import base64
+    import json
+
+    path = os.environ.get("GONOGO_SECRETS_FILE")
+    if not path or not Path(path).exists():
+        return []
+    values = json.loads(Path(path).read_text(encoding="utf-8")).values()
+    return [base64.b64decode(value).decode("utf-8", "replace") for value in values]

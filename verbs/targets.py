@@ -1,0 +1,69 @@
+"""From a config to a provisioner and to the fit of the workloads: the launcher's wiring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from provisioners.errors import InputError
+
+if TYPE_CHECKING:
+    from provisioners.base import Cluster
+    from provisioners.compose.fit import Fit
+    from verbs.config import Config
+
+
+def provisioner_of(config: Config) -> Any:
+    """Return the provisioner that the config names, not yet up.
+
+    It has the `Provisioner` protocol and `preflight()`, `is_up()`.
+    """
+    target = config.target
+    if target.kind == "lab":
+        from provisioners.lab.lab import Lab
+
+        return Lab(nodes=target.nodes)
+    if target.kind == "noop":
+        from provisioners.noop import NoopProvisioner
+
+        return NoopProvisioner(breaks=target.break_)
+    from provisioners.existing import ExistingProvisioner
+
+    if target.kubeconfig is None or target.inventory is None:
+        raise InputError(
+            "an existing target needs `kubeconfig` and `inventory`",
+            why="suites read Kubernetes by kubeconfig and Swarm over SSH by inventory",
+            next_step="give both under `target:`",
+        )
+    return ExistingProvisioner(
+        kubeconfig=target.kubeconfig,
+        kube_context=target.kube_context,
+        inventory=target.inventory,
+        kube_system_uid=target.kube_system_uid,
+        swarm_id=target.swarm_id,
+    )
+
+
+def fit_of(config: Config, cluster: Cluster) -> Fit:
+    """Return how the workloads are fitted to this cluster, the same on both sides."""
+    from provisioners.compose.fit import Fit, Patch, ServiceFit, Substitute
+
+    scale = config.scale
+    return Fit(
+        images=dict(config.images),
+        substitutes={
+            name: Substitute(image=item.image, command=tuple(item.command) if item.command else None)
+            for name, item in config.substitutes.items()
+        },
+        replicas=scale.replicas,
+        cpus=scale.cpus,
+        memory=scale.memory,
+        services={
+            name: ServiceFit(replicas=item.replicas, cpus=item.cpus, memory=item.memory)
+            for name, item in scale.services.items()
+        },
+        pin_nodes=tuple(node.name for node in cluster.nodes) if scale.pin else (),
+        entry=config.entry,
+        patches=tuple(
+            Patch(kind=item.kind, name=item.name, path=item.path, value=item.value) for item in config.patches
+        ),
+    )
