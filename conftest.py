@@ -3,6 +3,11 @@
 pytest_plugins = [
     "fixtures.record",
     "fixtures.target",
+    "fixtures.quiet",
+    "fixtures.node",
+    "fixtures.kubeconfig",
+    "fixtures.inside",
+    "fixtures.web",
     "fixtures.mcp",
     "fixtures.load",
     "fixtures.fault",

@@ -94,8 +94,12 @@ def doctor(target: TargetOption = "lab", json_output: JsonOption = False) -> Non
 
 @app.command()
 def convert(
-    files: Annotated[list[Path] | None, typer.Argument(help="Compose or stack files, merged in order.")] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for manifests and losses.json.")] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Compose or stack files, merged in order.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder for manifests and losses.json.")
+    ] = None,
     env_file: Annotated[list[Path] | None, typer.Option(help="Values for ${...}; may be repeated.")] = None,
     duplicates: Annotated[str, typer.Option(help="Duplicate keys: error, or last.")] = "error",
     lint: Annotated[Path | None, typer.Option(help="Lint the manifests of a folder instead.")] = None,
@@ -106,7 +110,12 @@ def convert(
 
     raise typer.Exit(
         convert_command(
-            files or [], out, env_files=env_file or [], duplicates=duplicates, lint=lint, json_output=json_output
+            files or [],
+            out,
+            env_files=env_file or [],
+            duplicates=duplicates,
+            lint=lint,
+            json_output=json_output,
         )
     )
 
@@ -136,7 +145,9 @@ def provision(
 
 
 @app.command()
-def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/latest.")]) -> None:
+def report(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/latest.")],
+) -> None:
     """Render a run's report again, offline."""
     from verbs.report import report_command
 
@@ -175,19 +186,23 @@ def sweep(runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = P
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False
 )
 def compare() -> None:
-    """Is B no slower than A? (not built yet)"""
+    """Is B no slower than A? Not built yet."""
     _not_built("compare", "the paired comparison runs inside `gonogo run`")
 
 
-@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False)
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False
+)
 def signoff() -> None:
-    """Write a person's answer to a criterion. (not built yet)"""
+    """Write a person's answer to a criterion. Not built yet."""
     _not_built("signoff", "criteria of a person are shown as MANUAL")
 
 
-@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False)
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False
+)
 def selftest() -> None:
-    """Break every check on purpose and see it turn red. (not built yet)"""
+    """Break every check on purpose and see it turn red. Not built yet."""
     _not_built("selftest", "tests/test_controls.py breaks every check on the no-op target")
 
 
@@ -195,7 +210,7 @@ def selftest() -> None:
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False
 )
 def rehearse() -> None:
-    """Rehearse the weighted shift. (not built yet)"""
+    """Rehearse the weighted shift. Not built yet."""
     _not_built("cutover rehearse", "no traffic is shifted by this version")
 
 
@@ -216,7 +231,9 @@ def lab_status(json_output: JsonOption = False) -> None:
 
 
 @lab_app.command("ssh", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-def lab_ssh(context: typer.Context, node: Annotated[str, typer.Argument(help="A node, such as node1.")]) -> None:
+def lab_ssh(
+    context: typer.Context, node: Annotated[str, typer.Argument(help="A node, such as node1.")]
+) -> None:
     """Open a shell on a node, or run the command that follows."""
     from verbs.lab import lab_ssh_command
 

@@ -7,10 +7,13 @@ between ticks by interpolation.
 from __future__ import annotations
 
 import bisect
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from loadtests.errors import LoadInputError
 
 _STAT = Path("/proc/stat")
 _STEAL_FIELD = 7
@@ -67,3 +70,18 @@ def _at(ticks: Sequence[Tick], at_ns: int, name: str) -> float:
     part = (at_ns - before.at_ns) / (after.at_ns - before.at_ns)
     low, high = getattr(before, name), getattr(after, name)
     return float(low + part * (high - low))
+
+
+def parse_cpus(text: str) -> set[int]:
+    """Return the CPUs of a list such as `1` or `0-1,3`; raises LoadInputError for anything else."""
+    found: set[int] = set()
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            found.update(range(int(first), int(last or first) + 1))
+    except ValueError as error:
+        raise LoadInputError(f"load: {text!r} is not a list of CPUs such as 1 or 0-1") from error
+    missing = found - set(range(os.cpu_count() or 1))
+    if missing or not found:
+        raise LoadInputError(f"load: CPUs {text!r} are not all on this machine, it has {os.cpu_count()}")
+    return found

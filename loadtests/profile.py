@@ -41,13 +41,16 @@ class LoadProfile:
     senders_per_side: int = 48
     max_window_steal: float = 0.02
     max_lost_windows: float = 0.2
+    min_windows: int = 8
     max_extension: float = 2.0
 
     def __post_init__(self) -> None:
         for name in ("rate_per_s", "duration_s", "timeout_s", "drop_after_s"):
             _positive(self.name, name, getattr(self, name))
         if not (math.isfinite(self.warmup_s) and self.warmup_s >= 0):
-            raise LoadInputError(f"load profile {self.name}: warmup_s is {self.warmup_s}, it must be 0 or more")
+            raise LoadInputError(
+                f"load profile {self.name}: warmup_s is {self.warmup_s}, it must be 0 or more"
+            )
         if not 1 <= self.max_extension <= 2:  # noqa: PLR2004  the promise is "at most twice as long"
             raise LoadInputError(f"load profile {self.name}: max_extension must be from 1 to 2")
         if self.senders_per_side < 1:
@@ -61,7 +64,7 @@ class LoadProfile:
         unknown = sorted(set(names) - set(WORKLOADS))
         if unknown or not names or len(set(names)) != len(names):
             raise LoadInputError(
-                f"load profile {self.name}: workloads are {names}, known ones are {list(WORKLOADS)}, each once"
+                f"load profile {self.name}: workloads are {names}; known are {list(WORKLOADS)}, each once"
             )
         if not all(isinstance(weight, int) and weight > 0 for _, weight in self.workloads):
             raise LoadInputError(f"load profile {self.name}: weights must be whole numbers above 0")

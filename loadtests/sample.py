@@ -32,6 +32,7 @@ ROW_FIELDS = (
     ("flags", "u1"),
 )
 WARMUP = 1
+RETRIED = 2
 _FLUSH_BYTES = ROW.size * 100
 
 

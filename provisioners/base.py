@@ -196,6 +196,13 @@ class Kill(Protocol):
 
 
 @runtime_checkable
+class Labels(Protocol):
+    """A target that tells its nodes' labels as the orchestrator holds them."""
+
+    def node_labels(self) -> Mapping[str, Mapping[str, str]]: ...
+
+
+@runtime_checkable
 class Pause(Protocol):
     """A target whose nodes can be paused and resumed."""
 

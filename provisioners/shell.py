@@ -8,11 +8,13 @@ No shell strings: argv only, quoted once at the SSH boundary.
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,3 +187,76 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
+
+
+def run_lines(
+    argv: Sequence[str],
+    on_line: Callable[[str], None],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> CommandResult:
+    """Run `argv` here and hand over each line of its output (both streams) as it comes.
+
+    `on_line` is also called with "" about twice a second while the command is silent; what it
+    raises ends the command and goes on. The result's `stdout` holds the last lines.
+    """
+    started = time.monotonic()
+    tail: deque[str] = deque(maxlen=60)
+    try:
+        process = subprocess.Popen(
+            tuple(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **_C_LOCALE, **(env or {})},
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except OSError as error:
+        return CommandResult(tuple(argv), "localhost", 127, "", f"{argv[0]}: {error.strerror}", 0.0)
+    returncode: int | None = None
+    with process:
+        try:
+            if _pump(process, on_line, tail, started + timeout_s):
+                returncode = process.wait(timeout=10)
+            else:
+                _end_group(process)
+        except BaseException:
+            _end_group(process)
+            raise
+    return CommandResult(
+        tuple(argv), "localhost", returncode, "\n".join(tail), "", time.monotonic() - started
+    )
+
+
+def _pump(
+    process: subprocess.Popen[bytes], on_line: Callable[[str], None], tail: deque[str], until: float
+) -> bool:
+    """Hand over output until it ends (True) or the time is up (False)."""
+    assert process.stdout is not None  # noqa: S101  opened as a pipe by the caller
+    os.set_blocking(process.stdout.fileno(), False)
+    rest = b""
+    while time.monotonic() < until:
+        readable, _, _ = select.select([process.stdout], [], [], 0.5)
+        if not readable:
+            on_line("")
+            continue
+        chunk = process.stdout.read(65536)
+        if chunk == b"":
+            return True
+        *lines, rest = (rest + (chunk or b"")).replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            tail.append(_text(line))
+            on_line(_text(line))
+    return False
+
+
+def start_daemon(argv: Sequence[str], log_file: Path) -> int:
+    """Start a process that outlives us, its output appended to `log_file`; returns its pid."""
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(
+            tuple(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+        )
+    return process.pid

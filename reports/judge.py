@@ -43,7 +43,7 @@ _MOST_NAMED = 5
 _LONGEST_WHY = 2_000
 
 
-def judge(
+def judge(  # noqa: PLR0917 - a pure function of six things: all of them are in view
     criteria: Sequence[Criterion],
     evidence: Sequence[Evidence],
     waivers: Sequence[Waiver],
@@ -57,10 +57,11 @@ def judge(
 
     `evidence` is in the order of evidence.jsonl: item i is its line i + 1.
     """
+    frame = _Frame(tuple(waivers), profile, level, today)
     rows = tuple(_Row(number, one) for number, one in enumerate(evidence, start=1))
     strangers = {one.criterion for one in evidence} - {criterion.id for criterion in criteria}
     findings = [
-        _finding(criterion, rows, waivers, profile, level, today)
+        _finding(criterion, rows, frame)
         for criterion in (*criteria, *(_stranger(name) for name in sorted(strangers)))
     ]
     doubts = (
@@ -73,6 +74,16 @@ def judge(
 def worst(statuses: Iterable[Status]) -> Status:
     """Return the status that stops a GO hardest; NOT_RUN if there is none."""
     return min(statuses, key=_WORST_FIRST.index, default=Status.NOT_RUN)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What holds for every criterion of one run."""
+
+    waivers: tuple[Waiver, ...]
+    profile: Profile
+    level: Level
+    today: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +117,12 @@ def _is_not_a_number(observed: object) -> bool:
     return isinstance(observed, str) and observed in _NOT_A_NUMBER
 
 
-def _finding(
-    criterion: Criterion,
-    rows: Sequence[_Row],
-    waivers: Sequence[Waiver],
-    profile: Profile,
-    level: Level,
-    today: date,
-) -> Finding:
+def _finding(criterion: Criterion, rows: Sequence[_Row], frame: _Frame) -> Finding:
     mine = [row for row in rows if row.evidence.criterion == criterion.id]
     if criterion.owner == "person":
-        status, why, counted = _signed_off(criterion, mine, today)
+        status, why, counted = _signed_off(criterion, mine, frame.today)
     elif not mine:
-        status, why = _no_evidence(criterion, profile, level)
+        status, why = _no_evidence(criterion, frame.profile, frame.level)
         counted = []
     else:
         status, why, counted = _merged(criterion, mine)
@@ -126,14 +130,15 @@ def _finding(
     return Finding(
         criterion=criterion.id,
         status=status,
-        blocking=criterion.blocks(profile, level),
+        blocking=criterion.blocks(frame.profile, frame.level),
         observed=observed,
         limit=str(criterion.limit) if criterion.limit else "",
         unit=unit,
         samples=sum(row.samples for row in counted),
         why=why if len(why) <= _LONGEST_WHY else f"{why[:_LONGEST_WHY]}… [{len(why)} characters]",
         evidence=tuple(row.line for row in mine),
-        waived=status is Status.FAIL and any(_covers(one, criterion.id, today) for one in waivers),
+        waived=status is Status.FAIL
+        and any(_covers(one, criterion.id, frame.today) for one in frame.waivers),
     )
 
 

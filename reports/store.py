@@ -75,6 +75,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._redactor = Redactor()
+        self._expected: dict[str, set[str]] = {}
 
     # -- secrets -------------------------------------------------------------------------
 
@@ -118,12 +119,14 @@ class Store:
 
     def expect(self, criterion: str, check: str) -> None:
         """Say at collection that `check` will bear on `criterion`."""
-        known = [one.id for one in self.read_criteria()]
-        if criterion not in known:
-            raise RunError(
-                f"{check}: criterion {criterion!r} is not in the catalogue; `gonogo plan` lists them"
-            )
+        if criterion not in self._expected:  # read once: a collection expects hundreds of checks
+            self._expected = {one.id: set(one.checks) for one in self.read_criteria()}
+        if criterion not in self._expected:
+            raise RunError(f"{check}: criterion {criterion!r} is in no catalogue; `gonogo plan` lists them")
+        if check in self._expected[criterion]:
+            return
         self._append("criteria.jsonl", {"expect": {"criterion": criterion, "check": check}})
+        self._expected[criterion].add(check)
 
     def evidence(self, evidence: Evidence) -> None:
         """Append one observation; it is on disk when this returns."""

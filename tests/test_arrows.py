@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = {"provisioners", "fixtures", "suites", "loadtests", "reports", "verbs", "gonogo", "conftest", "tests"}
+PACKAGES = {
+    "provisioners",
+    "fixtures",
+    "suites",
+    "loadtests",
+    "reports",
+    "verbs",
+    "gonogo",
+    "conftest",
+    "tests",
+}
 ALLOWED = {
     "provisioners": {"provisioners"},
     "loadtests": {"loadtests"},
@@ -38,7 +48,9 @@ def test_arrows(layer: str) -> None:
     files = [path for path in (ROOT / layer).rglob("*.py") if "upstream/kubernetes" not in str(path)]
     assert files
     wrong = {
-        str(path.relative_to(ROOT)): sorted(found) for path in files if (found := broken(layer, imports(path)))
+        str(path.relative_to(ROOT)): sorted(found)
+        for path in files
+        if (found := broken(layer, imports(path)))
     }
     assert not wrong
 

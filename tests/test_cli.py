@@ -21,7 +21,9 @@ def gonogo(*argv: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     )
 
 
-VERBS = "run lab plan doctor convert deploy provision compare report verify diff cutover signoff sweep selftest"
+VERBS = (
+    "run lab plan doctor convert deploy provision compare report verify diff cutover signoff sweep selftest"
+)
 
 
 def test_help_names_every_verb_of_the_design() -> None:
@@ -40,7 +42,9 @@ def test_help_does_not_import_what_is_slow() -> None:
         assert f"'{heavy}'" not in done.stdout
 
 
-@pytest.mark.parametrize("argv", [["selftest"], ["compare", "--a", "x"], ["signoff", "x"], ["cutover", "rehearse"]])
+@pytest.mark.parametrize(
+    "argv", [["selftest"], ["compare", "--a", "x"], ["signoff", "x"], ["cutover", "rehearse"]]
+)
 def test_a_verb_that_is_not_built_says_so(argv: list[str]) -> None:
     done = gonogo(*argv)
     assert done.returncode == 2
@@ -58,7 +62,8 @@ def test_plan_is_the_whole_guide_as_json() -> None:
     assert servers["limit"] == {"op": "==", "value": 16, "unit": "servers"}
     assert ["smoke", "lab-upstream"] in servers["blocking"]
     assert not next(row for row in rows if row["id"] == "metric.cost")["blocking"] or all(
-        pair == ["cutover", "hosts"] for pair in next(row for row in rows if row["id"] == "metric.cost")["blocking"]
+        pair == ["cutover", "hosts"]
+        for pair in next(row for row in rows if row["id"] == "metric.cost")["blocking"]
     )
 
 

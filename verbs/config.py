@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "fixtures" / "manifests"
 
 _MEMORY = re.compile(r"^[1-9]\d*([kmg]i?b?|b)?$", re.IGNORECASE)
+_WHOLE = 100.0
 _MARGIN = re.compile(r"^(\d+(?:\.\d+)?)\s*(%|ms)$")
 
 
@@ -87,7 +88,8 @@ class LoadConfig(_Strict):
     """The comparison: total rate of both sides, how long, and the margin fixed beforehand."""
 
     rate_per_s: Annotated[float, Field(gt=0, le=100_000)] | None = None
-    duration_s: Annotated[float, Field(ge=5, le=86_400)] | None = None
+    duration_s: Annotated[float, Field(ge=1, le=86_400)] | None = None
+    warmup_s: Annotated[float, Field(ge=0, le=600)] | None = None
     margin: str = "10%"
     margin_floor: str = "1ms"
 
@@ -98,7 +100,7 @@ class LoadConfig(_Strict):
         if not match:
             message = f"{value!r} has no unit; write 10% or 1ms"
             raise ValueError(message)
-        if match[2] == "%" and float(match[1]) > 100:
+        if match[2] == "%" and float(match[1]) > _WHOLE:
             message = f"{value!r} is over 100 %"
             raise ValueError(message)
         return value
@@ -247,9 +249,9 @@ def _keys_beside(loc: tuple[Any, ...]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _built_in(kind: Literal["lab", "noop"] | str) -> Config:
+def _built_in(kind: str) -> Config:
     raw: dict[str, Any] = {
-        "target": {"kind": kind, "break": os.environ.get("GONOGO_BREAK", "")},
+        "target": {"kind": kind},
         "compose": ["docker-compose-mcp-orchestrator.yml", "overlay.yml"],
         "tiers": "tiers.yaml",
         "env_file": ".env.example",
@@ -264,5 +266,6 @@ def _built_in(kind: Literal["lab", "noop"] | str) -> Config:
         "scale": {"replicas": 1, "cpus": 0.5, "memory": "256M", "pin": True},
     }
     if kind == "noop":
-        raw["load"] = {"rate_per_s": 40, "duration_s": 6}
+        raw["target"]["break"] = os.environ.get("GONOGO_BREAK", "")
+        raw["load"] = {"rate_per_s": 120, "duration_s": 8, "warmup_s": 1}
     return _validate(raw, SAMPLES / f"{kind}.yaml")

@@ -29,15 +29,16 @@ def convert_command(
         return _lint(lint, json_output=json_output)
     if not files or out is None:
         raise InputError(
-            "convert needs compose files and -o DIR", next_step="gonogo convert docker-compose.yml -o manifests"
+            "convert needs compose files and -o DIR",
+            next_step="gonogo convert docker-compose.yml -o manifests",
         )
     if duplicates not in ("error", "last"):
-        raise InputError(f"--duplicates {duplicates!r} is neither error nor last", next_step="choose one of them")
+        raise InputError(
+            f"--duplicates {duplicates!r} is neither error nor last", next_step="choose one of them"
+        )
     from provisioners.compose import convert, losses_json
 
-    result = convert(
-        list(files), out, env=dict(os.environ), env_files=list(env_files), duplicates=duplicates
-    )
+    result = convert(list(files), out, env=dict(os.environ), env_files=list(env_files), duplicates=duplicates)
     if json_output:
         sys.stdout.write(losses_json(result.losses))
     outcomes = Counter(str(loss.outcome) for loss in result.losses)

@@ -19,7 +19,12 @@ def machine_facts() -> dict[str, object]:
     from gonogo import __version__
 
     memory_kib = next(
-        (int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")), 0
+        (
+            int(line.split()[1])
+            for line in Path("/proc/meminfo").read_text().splitlines()
+            if line.startswith("MemTotal")
+        ),
+        0,
     )
     return {
         "gonogo": __version__,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def lab_up_command(nodes: int) -> int:
     """Bring the lab up; returns 0, or the code of the signal that stopped it."""
     from provisioners.lab.lab import Lab
+
     from provisioners.steps import run_steps
 
     screen = Screen()
@@ -31,12 +32,16 @@ def lab_up_command(nodes: int) -> int:
             refuse_unless(lab.preflight())
             run_steps(lab.steps(), progress=screen)
     except Interrupted as stop:
-        screen.say(f"{stop}: what is up stays up; `gonogo lab up` goes on from here, `gonogo lab down` removes it")
+        screen.say(
+            f"{stop}: what is up stays up; `gonogo lab up` goes on from here, `gonogo lab down` removes it"
+        )
         return stop.exit_code
     finally:
         screen.close()
     cluster = lab.cluster()
-    screen.say(f"the lab is up ({cluster.level}, {len(cluster.nodes)} nodes) after {screen.elapsed_s():.0f} s")
+    screen.say(
+        f"the lab is up ({cluster.level}, {len(cluster.nodes)} nodes) after {screen.elapsed_s():.0f} s"
+    )
     sys.stdout.write(f"export KUBECONFIG={cluster.kubeconfig}\n")
     return 0
 

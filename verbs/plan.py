@@ -65,5 +65,8 @@ def _table(profile: Profile) -> list[str]:
     ]
     uncovered = sum(1 for criterion in catalogue() if criterion.owner == "uncovered")
     lines.append("")
-    lines.append(f"{len(rows) - 1} criteria; {uncovered} have no check yet (owner `uncovered`) and are never counted as passed")
+    lines.append(
+        f"{len(rows) - 1} criteria; {uncovered} have no check yet (owner `uncovered`)"
+        " and are never counted as passed"
+    )
     return lines

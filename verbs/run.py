@@ -12,14 +12,13 @@ import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provisioners.base import Side
 from provisioners.errors import CleanupIncomplete
-from provisioners.lab.paths import state_dir
 from reports.catalogue import catalogue
 from reports.model import Evidence, Level, Profile, Status, Undo
-from verbs.config import ROOT, load_config
+from verbs.config import load_config
 from verbs.facts import machine_facts
 from verbs.lease import lease
 from verbs.plan import parse_profile
@@ -29,7 +28,7 @@ from verbs.targets import provisioner_of
 from verbs.workload import CONVERT_CHECK, deploy_check, read_project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from provisioners.base import Cluster, Target
@@ -122,7 +121,9 @@ class Run:
                 **machine_facts(),
             )
             self.store.write_json("config.json", self._config.model_dump(mode="json", by_alias=True))
-            self.store.write_json("waivers.json", [waiver.model_dump(mode="json") for waiver in self._config.waivers])
+            self.store.write_json(
+                "waivers.json", [waiver.model_dump(mode="json") for waiver in self._config.waivers]
+            )
             self.store.criteria(catalogue())
             for criterion, check in self._own_checks():
                 self.store.expect(criterion, check)
@@ -154,7 +155,9 @@ class Run:
     def _record_identity(self) -> None:
         versions = {side: dict(target.version()) for side, target in self.targets.items()}
         identities = {side: target.identity() for side, target in self.targets.items()}
-        self.store.update_run(level=self.cluster.level, versions=versions, identities=identities, extra=dict(self.cluster.extra))
+        self.store.update_run(
+            level=self.cluster.level, versions=versions, identities=identities, extra=dict(self.cluster.extra)
+        )
         self.store.evidence(
             Evidence(
                 "phase1.install",
@@ -187,7 +190,11 @@ class Run:
                 self._deployed.append(side)
                 with self._screen.step(f"deploy {side}") as say:
                     readiness = deploy_side(
-                        self.targets[side], self.workload.bundles[side], self.store, self._config.ready_timeout_s, say
+                        self.targets[side],
+                        self.workload.bundles[side],
+                        self.store,
+                        self._config.ready_timeout_s,
+                        say,
                     )
                 for failure in readiness.failed:
                     self._screen.say(f"  {side}: {failure.service} is not ready: {failure.reason}")
@@ -219,7 +226,15 @@ class Run:
         if self._expression:
             return
         with self._screen.step("load") as say:
-            compare_sides(self, self._config, self.targets, self.workload, self.store, self._provisioner, say)
+            compare_sides(
+                self._config,
+                self.cluster,
+                self.targets,
+                self.workload.bundles[Side.KUBERNETES].services,
+                self.store,
+                self._provisioner,
+                say,
+            )
 
     # -- the end -----------------------------------------------------------------------
 
@@ -304,7 +319,3 @@ class Run:
         for undo in self.store.read_undo():
             if undo.id == name:
                 self.store.undo(replace(undo, done=True))
-
-
-_unused: tuple[Any, ...] = (ROOT, state_dir)
-_Say = "Callable[[str], None]"

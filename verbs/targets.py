@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from provisioners.errors import InputError
 
 if TYPE_CHECKING:
-    from provisioners.base import Cluster
     from provisioners.compose.fit import Fit
+
+    from provisioners.base import Cluster
     from verbs.config import Config
 
 

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from provisioners.compose.losses import Loss
+
     from provisioners.base import Bundle, Cluster, Readiness, Target
     from provisioners.compose import Project
-    from provisioners.compose.losses import Loss
     from provisioners.tiers import Tiers
     from reports.store import Store
     from verbs.config import Config
@@ -141,15 +142,12 @@ def deploy_side(
     readiness = target.wait_ready(names, timeout_s, say)
     minutes = (applied.duration_s + readiness.duration_s) / 60
     failed = "; ".join(f"{failure.service}: {failure.reason}" for failure in readiness.failed)
-    if readiness.failed:
-        status = Status.FAIL
-    else:
-        status = Status.PASS if minutes < _DEPLOY_LIMIT_MIN else Status.FAIL
+    in_time = not readiness.failed and minutes < _DEPLOY_LIMIT_MIN
     store.evidence(
         Evidence(
             "metric.deploy_time",
             deploy_check(target.side),
-            status,
+            Status.PASS if in_time else Status.FAIL,
             side=str(target.side),
             observed=round(minutes, 3),
             unit="min",

@@ -1,0 +1,132 @@
+"""The few distributions that a comparison needs, by hand: Student t, binomial bounds.
+
+Written out because importing a statistics library costs more than the whole judgement.
+Both rest on the regularized incomplete beta function (continued fraction, Lentz).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_TINY = 1e-300
+_MOST_TERMS = 2_000
+_MOST_HALVINGS = 200
+_STRONGEST = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean with its standard error, the degrees of freedom of that error, and what it rests on.
+
+    `effective` is how many independent values the correlated ones are worth.
+    """
+
+    mean: float
+    error: float
+    freedom: float
+    count: int
+    effective: float
+    correlation: float
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Return the mean of equally spaced values, allowing for correlation between neighbours.
+
+    Neighbouring windows share drift, so n of them are worth n (1 - r) / (1 + r) independent
+    ones; r is the lag-1 correlation, corrected for the downward bias that it has in short
+    series, and never taken below 0. Needs at least 3 values.
+    """
+    count = len(values)
+    mean = math.fsum(values) / count
+    centred = [value - mean for value in values]
+    squares = math.fsum(value * value for value in centred)
+    if squares <= 0.0:
+        return Estimate(mean, 0.0, count - 1.0, count, float(count), 0.0)
+    lag = math.fsum(a * b for a, b in itertools.pairwise(centred)) / squares
+    correlation = min(max(lag + (1.0 + 3.0 * max(lag, 0.0)) / count, 0.0), _STRONGEST)
+    effective = max(count * (1.0 - correlation) / (1.0 + correlation), 2.0)
+    variance = squares / count / (1.0 - 1.0 / effective)
+    return Estimate(
+        mean, math.sqrt(variance / effective), max(effective - 1.0, 1.0), count, effective, correlation
+    )
+
+
+def t_tail(value: float, freedom: float) -> float:
+    """Return the probability that Student's t with `freedom` degrees exceeds `value`."""
+    half = 0.5 * beta_share(freedom / 2.0, 0.5, freedom / (freedom + value * value))
+    return half if value >= 0.0 else 1.0 - half
+
+
+@functools.lru_cache(maxsize=4096)
+def t_quantile(tail: float, freedom: float) -> float:
+    """Return the value that Student's t exceeds with probability `tail` (0 < tail < 0.5)."""
+    high = 2.0
+    while t_tail(high, freedom) > tail:
+        high *= 2.0
+    return _bisect(lambda value: t_tail(value, freedom) - tail, 0.0, high)
+
+
+def share_bounds(hits: int, trials: int, tail: float) -> tuple[float, float]:
+    """Return the exact (Clopper-Pearson) lower and upper bound of a share, each one-sided at `tail`."""
+    low = 0.0
+    high = 1.0
+    if hits > 0:
+        low = _bisect(lambda p: tail - beta_share(hits, trials - hits + 1, p), 0.0, 1.0)
+    if hits < trials:
+        high = _bisect(lambda p: (1.0 - tail) - beta_share(hits + 1, trials - hits, p), 0.0, 1.0)
+    return low, high
+
+
+def beta_share(a: float, b: float, x: float) -> float:
+    """Return the regularized incomplete beta function I_x(a, b)."""
+    if x <= 0.0:
+        return 0.0
+    if x >= 1.0:
+        return 1.0
+    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    front = math.exp(log_front)
+    if x < (a + 1.0) / (a + b + 2.0):
+        return front * _beta_fraction(a, b, x) / a
+    return 1.0 - front * _beta_fraction(b, a, 1.0 - x) / b
+
+
+def _beta_fraction(a: float, b: float, x: float) -> float:
+    """Return the continued fraction of the incomplete beta function by Lentz's method."""
+    c = 1.0
+    d = 1.0 / _away_from_zero(1.0 - (a + b) * x / (a + 1.0))
+    found = d
+    for m in range(1, _MOST_TERMS):
+        for term in (
+            m * (b - m) * x / ((a - 1.0 + 2 * m) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 1.0 + 2 * m)),
+        ):
+            d = 1.0 / _away_from_zero(1.0 + term * d)
+            c = _away_from_zero(1.0 + term / c)
+            found *= c * d
+        if abs(c * d - 1.0) < 1e-15:  # noqa: PLR2004 - double precision reached
+            return found
+    return found
+
+
+def _away_from_zero(value: float) -> float:
+    return value if abs(value) > _TINY else _TINY
+
+
+def _bisect(falls: Callable[[float], float], low: float, high: float) -> float:
+    """Return where a falling function crosses 0 between `low` and `high`."""
+    for _ in range(_MOST_HALVINGS):
+        middle = (low + high) / 2.0
+        if middle in {low, high}:
+            break
+        if falls(middle) > 0.0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2.0

@@ -1,0 +1,117 @@
+"""Round trips between replicas stay under the limit: between all nodes, on one node, and by Service.
+
+One byte there and back on a kept connection, timed inside the replicas, one pair after the
+other and while no other check runs. The worst pair is named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fixtures.inside import Look
+    from fixtures.load import Quantile
+    from fixtures.record import Record
+    from provisioners.base import Replica, ServiceSpec, Target
+
+EYES = "net-probe"
+PORT = 7777
+COUNT = 300
+INTERVAL_MS = 2
+LIMIT_MS = 10.0
+FEWEST = 100  # fewer round trips than this hold no p99
+CLOSED_PORT = 7776
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One way to measure: from a replica to a host name or address."""
+
+    name: str
+    source: Replica
+    host: str
+
+
+@pytest.mark.criterion("performance.network_latency", "phase2.latency")
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("way", ["across-nodes", "same-node", "by-service"])
+def test_p99_is_under_the_limit(  # noqa: PLR0917  fixtures come by name
+    target: Target,
+    workload: Sequence[ServiceSpec],
+    way: str,
+    look: Look,
+    quantile: Quantile,
+    record: Record,
+) -> None:
+    pairs = _pairs(target, workload, way)
+    assert pairs, f"{target.side}: no pair of replicas to measure {way}"
+    times = {pair.name: _round_trips(look, target, pair) for pair in pairs}
+    everything = [rtt for measured in times.values() for rtt in measured]
+    p99 = {name: quantile(measured, 0.99) for name, measured in times.items()}
+    worst = max(p99, key=lambda name: p99[name])
+    record(
+        observed=round(p99[worst], 3),
+        unit="ms",
+        samples=len(everything),
+        why=f"worst pair {worst}",
+        p99_all_ms=round(quantile(everything, 0.99), 3),
+        p50_all_ms=round(quantile(everything, 0.5), 3),
+        p99_ms={name: round(value, 3) for name, value in p99.items()},
+    )
+    few = [f"{name}: {len(measured)}" for name, measured in times.items() if len(measured) < FEWEST]
+    if few:
+        record.inconclusive(f"{target.side}: too few round trips for a p99: {', '.join(few)}")
+    assert p99[worst] < LIMIT_MS, f"{target.side}, {way}: p99 {p99[worst]:.2f} ms between {worst}"
+
+
+@pytest.mark.criterion("performance.network_latency")
+def test_closed_port_is_refused(
+    target: Target, workload: Sequence[ServiceSpec], look: Look, record: Record
+) -> None:
+    """Control: where nobody listens there must be no round trip to time."""
+    source, other = _eyes(target, workload)[:2]
+    answer = look(target, source, ["tcp", other.address, str(CLOSED_PORT), "--count", "1"])
+    record(observed=str(answer.get("error", "answered")), samples=1)
+    assert not answer.get("ok"), (
+        f"{target.side}: port {CLOSED_PORT} of {other.node} answers; nothing serves it"
+    )
+
+
+def _eyes(target: Target, workload: Sequence[ServiceSpec]) -> Sequence[Replica]:
+    if EYES not in {spec.name for spec in workload}:
+        pytest.skip(f"the workload has no {EYES} service to measure from")
+    return [one for one in target.replicas(EYES) if one.ready]
+
+
+def _pairs(target: Target, workload: Sequence[ServiceSpec], way: str) -> list[Pair]:
+    """Return what to measure; each node has one probe replica."""
+    eyes = _eyes(target, workload)
+    nodes = {one.node for one in eyes}
+    expected = {node.name for node in target.nodes}
+    assert nodes == expected, f"{target.side}: {EYES} runs on {sorted(nodes)}, nodes are {sorted(expected)}"
+    if way == "across-nodes":
+        return [Pair(f"{a.node} to {b.node}", a, b.address) for a in eyes for b in eyes if a.node != b.node]
+    if way == "by-service":
+        name = target.dns_name(EYES)
+        return [Pair(f"{one.node} to {name}", one, name) for one in eyes]
+    here = {one.node: one.address for one in eyes}
+    sources: dict[str, Replica] = {}
+    for spec in workload:
+        for one in target.replicas(spec.name) if spec.mcp and len(sources) < len(here) else ():
+            if one.ready and one.node in here:
+                sources.setdefault(one.node, one)
+    return [
+        Pair(f"{node}, {one.service} to {EYES}", one, here[node]) for node, one in sorted(sources.items())
+    ]
+
+
+def _round_trips(look: Look, target: Target, pair: Pair) -> list[float]:
+    argv = ["tcp", pair.host, str(PORT), "--count", str(COUNT), "--interval-ms", str(INTERVAL_MS)]
+    answer = look(target, pair.source, argv)
+    assert answer.get("ok"), f"{target.side}: {pair.name}: {answer.get('error', 'no reason given')}"
+    return [float(rtt) for rtt in answer["rtt_ms"]]
