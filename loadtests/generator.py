@@ -84,10 +84,10 @@ class Lane:
 class Generator:
     """Both lanes of one load run, and its log.
 
-    `report` is told each sample and, for an error, what to print about it.
+    `report` is told each sample; it is what writes it into the log, through Locust's event.
     """
 
-    def __init__(self, plan: LoadPlan, folder: Path, report: Callable[[Sample, str], None]) -> None:
+    def __init__(self, plan: LoadPlan, folder: Path, report: Callable[[Sample], None]) -> None:
         self.plan = plan
         self.log = RunLog(folder)
         self.course = Course(plan, self._extend)
@@ -157,7 +157,9 @@ class Generator:
             error=error,
             flags=(WARMUP if slot.warmup else 0) | (RETRIED if exchange.retried else 0),
         )
-        self._report(sample, detail)
+        if error is not ErrorKind.NONE:
+            self.log.first_error(SIDES[side], self.plan.servers[slot.server].name, error, detail)
+        self._report(sample)
 
     def _tick(self) -> None:
         while True:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import bisect
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loadtests.errors import LoadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _STAT = Path("/proc/stat")
 _STEAL_FIELD = 7

@@ -131,9 +131,7 @@ def _call(endpoint: _Endpoint, call_id: int) -> bytes:
     return b"%s%d\r\n\r\n%s" % (endpoint.post_head, len(body), body)
 
 
-def _exchange(
-    pool: ConnectionPool, request: bytes, *, is_call: bool
-) -> tuple[HTTPSocketPoolResponse, bytes]:
+def _exchange(pool: ConnectionPool, request: bytes, *, is_call: bool) -> tuple[HTTPSocketPoolResponse, bytes]:
     sock = pool.get_socket()
     try:
         sock.sendall(request)

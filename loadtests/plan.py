@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loadtests.errors import LoadInputError
 from loadtests.profile import LoadProfile, LoadTargets, Server
 from loadtests.windows import rounds_needed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PLAN_FILE = "plan.json"
 SAMPLES_FILE = "requests.bin"

@@ -9,10 +9,13 @@ per server and side.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from loadtests.errors import LoadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SIDES = ("swarm", "kubernetes")
 HEALTH = "health"

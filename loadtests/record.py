@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from loadtests.host import Tick, read_tick
 from loadtests.plan import SAMPLES_FILE, TICKS_FILE
 from loadtests.profile import SIDES
 from loadtests.sample import ErrorKind, Sample, SampleWriter
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 LATE_NS = 1_000_000
 FINISHED = "finished"
 STOPPED = "stopped"
+_MOST_EXAMPLES = 100
+_DETAIL_LETTERS = 400
 
 
 class RunLog:
@@ -33,12 +38,18 @@ class RunLog:
         self._lines = (folder / TICKS_FILE).open("w", encoding="utf-8", buffering=1)
         self._sent = dict.fromkeys(SIDES, 0)
         self._errors = dict.fromkeys(SIDES, 0)
+        self._seen: set[tuple[str, str, str]] = set()
         self._late = 0
         self._dropped = 0
 
     def start(self, start_ns: int, *, exact_timer: bool) -> None:
-        """Write when the first slot of the warm-up is due."""
-        self._line(start_ns=start_ns, wall=dt.datetime.now(dt.UTC).isoformat(), exact_timer=exact_timer)
+        """Write when the first slot of the warm-up is due, and how exactly sends can be timed."""
+        self._line(
+            start_ns=start_ns,
+            wall=dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
+            exact_timer=exact_timer,
+            real_time=os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR,
+        )
         self.tick()
 
     def on_request(self, context: dict[str, Any] | None = None, **_: Any) -> None:
@@ -57,6 +68,13 @@ class RunLog:
             return
         self._sent[side] += 1
         self._late += sample.sent_ns - sample.planned_ns > LATE_NS
+
+    def first_error(self, side: str, server: str, error: ErrorKind, detail: str) -> None:
+        """Keep what the first error of each kind, server and side said; the rest are counted."""
+        key = (side, server, error.name.lower())
+        if key not in self._seen and len(self._seen) < _MOST_EXAMPLES and not self.closed:
+            self._seen.add(key)
+            self._line(error=key[2], side=side, server=server, detail=detail[:_DETAIL_LETTERS])
 
     def tick(self) -> None:
         """Read the machine's counters and make what was recorded so far readable."""
@@ -79,3 +97,35 @@ class RunLog:
 
     def _line(self, **fields: object) -> None:
         self._lines.write(json.dumps(fields) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class LogLines:
+    """The lines of one run's log, read back: its start, the readings, first errors, its end."""
+
+    head: dict[str, Any]
+    ticks: tuple[Tick, ...]
+    errors: tuple[dict[str, Any], ...]
+    end: dict[str, Any]
+
+
+def read_log(path: Path) -> LogLines:
+    """Read a log; one that a kill cut short is read up to the cut."""
+    head: dict[str, Any] = {}
+    end: dict[str, Any] = {}
+    ticks: list[Tick] = []
+    errors: list[dict[str, Any]] = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break
+        if "start_ns" in row:
+            head = row
+        elif "end" in row:
+            end = row
+        elif "error" in row:
+            errors.append(row)
+        else:
+            ticks.append(Tick(row["at_ns"], row["steal_jiffies"], row["total_jiffies"], row["cpu_ns"]))
+    return LogLines(head, tuple(ticks), tuple(errors), end)

@@ -13,19 +13,22 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loadtests.addresses import check_addresses
 from loadtests.host import parse_cpus
 from loadtests.plan import LOG_FILE, SAMPLES_FILE, TICKS_FILE, LoadPlan, make_plan
-from loadtests.profile import LoadProfile, LoadTargets
 from loadtests.record import FINISHED
 from loadtests.sample import ROW
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping
+
+    from loadtests.profile import LoadProfile, LoadTargets
 
 _ROOT = Path(__file__).resolve().parents[1]
 _START_BOUND_S = 30.0
@@ -87,6 +90,7 @@ def run_load(
     check_addresses(targets)
     if cpus is not None:
         parse_cpus(cpus)
+    out_dir = out_dir.absolute()
     out_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in (SAMPLES_FILE, TICKS_FILE):
         (out_dir / name).unlink(missing_ok=True)
@@ -100,14 +104,25 @@ def run_load(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": "1"},
+            cwd=out_dir,
+            env=_environment(),
             start_new_session=True,  # Ctrl-C reaches gonogo, which ends Locust in order
         )
         try:
             ended_for = _watch(process, plan, out_dir, say, stop)
         finally:
             _end(process)
-    return _result(out_dir, plan, process.returncode, ended_for, started, time.monotonic() - clock)
+    reason, requests, extended_s = _outcome(out_dir, plan, process.returncode, ended_for)
+    return LoadRun(
+        complete=not reason,
+        reason=reason,
+        returncode=process.returncode,
+        started=started,
+        duration_s=time.monotonic() - clock,
+        folder=out_dir,
+        requests=requests,
+        extended_s=extended_s,
+    )
 
 
 def locust_command(out_dir: Path) -> list[str]:
@@ -115,6 +130,15 @@ def locust_command(out_dir: Path) -> list[str]:
     locustfile = str(_ROOT / "loadtests" / "paired.py")
     options = ["--headless", "--only-summary", "--exit-code-on-error", "0", "--plan", str(out_dir)]
     return [sys.executable, "-m", "locust", "-f", locustfile, *options]
+
+
+def _environment() -> dict[str, str]:
+    """Return ours without Locust's own settings, which would change what is sent."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("LOCUST_", "GONOGO_LOAD"))
+    }
+    path = os.pathsep.join(filter(None, (str(_ROOT), kept.get("PYTHONPATH"))))
+    return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def _watch(
@@ -167,27 +191,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def _result(
-    folder: Path, plan: LoadPlan, returncode: int | None, ended_for: str, started: str, duration_s: float
-) -> LoadRun:
+def _outcome(folder: Path, plan: LoadPlan, returncode: int | None, ended_for: str) -> tuple[str, int, float]:
+    """Return why the run does not count (nothing when it does), its requests, its extension."""
     samples = folder / SAMPLES_FILE
     requests = samples.stat().st_size // ROW.size if samples.exists() else 0
     end = _tail(folder / TICKS_FILE)
-    finished = end.get("end") == FINISHED
     extended = max(0, int(end.get("rounds", plan.measured_rounds)) - plan.measured_rounds)
-    reason = _reason(returncode, ended_for, requests, finished=finished)
+    reason = _reason(returncode, ended_for, requests, finished=end.get("end") == FINISHED)
     if reason:
         reason += _log_tail(folder / LOG_FILE)
-    return LoadRun(
-        complete=not reason,
-        reason=reason,
-        returncode=returncode,
-        started=started,
-        duration_s=duration_s,
-        folder=folder,
-        requests=requests,
-        extended_s=extended * plan.round_ns / 1e9,
-    )
+    return reason, requests, extended * plan.round_ns / 1e9
 
 
 def _reason(returncode: int | None, ended_for: str, requests: int, *, finished: bool) -> str:

@@ -8,10 +8,13 @@ same draws from the same seed, so lanes need not talk to each other.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from loadtests.plan import LoadPlan
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from loadtests.plan import LoadPlan
 
 _JITTER_SHARE = 0.5
 

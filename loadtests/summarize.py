@@ -7,22 +7,21 @@ latency: it is counted as an error and is in no quantile.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadtests.buckets import LogHistogram, bucket_ms
-from loadtests.host import Tick, cpu_share, steal_share
+from loadtests.host import cpu_share, steal_share
 from loadtests.plan import SAMPLES_FILE, TICKS_FILE, LoadPlan, load_plan
 from loadtests.profile import SIDES
-from loadtests.record import FINISHED, LATE_NS
-from loadtests.sample import WARMUP, ErrorKind, read_samples
+from loadtests.record import FINISHED, LATE_NS, read_log
+from loadtests.sample import RETRIED, WARMUP, ErrorKind, read_samples
 from loadtests.summary import (
     Curve,
     EmptyWindows,
     ErrorCount,
+    ErrorExample,
     GeneratorStats,
     Latency,
     LoadSummary,
@@ -32,6 +31,8 @@ from loadtests.summary import (
 from loadtests.windows import cut
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import numpy.typing as npt
 
@@ -79,11 +80,12 @@ class _Summary:
         import numpy as np
 
         self.plan: LoadPlan = load_plan(folder)
-        self.head, self.ticks, self.end = _read_ticks(folder / TICKS_FILE)
+        self.log = read_log(folder / TICKS_FILE)
+        self.ticks = self.log.ticks
         rows: npt.NDArray[Any] = read_samples(folder / SAMPLES_FILE)
         rows = rows[(rows["flags"] & WARMUP) == 0]
         self.rows = rows
-        self.start_ns = int(self.head.get("start_ns", 0)) + self.plan.warmup_rounds * self.plan.round_ns
+        self.start_ns = int(self.log.head.get("start_ns", 0)) + self.plan.warmup_rounds * self.plan.round_ns
         self.round = rows["pair"].astype(np.int64) // self.plan.pairs_per_round - self.plan.warmup_rounds
         self.served = rows["error"] == ErrorKind.NONE
         self.sent = rows["error"] != ErrorKind.DROPPED
@@ -97,11 +99,11 @@ class _Summary:
         round_s = self.plan.round_ns / 1e9
         windows, empty, lost = self._windows()
         return LoadSummary(
-            complete=self.end.get("end") == FINISHED,
+            complete=self.log.end.get("end") == FINISHED,
             profile=profile.name,
             seed=self.plan.seed,
             rate_per_s=profile.rate_per_s,
-            started=str(self.head.get("wall", "")),
+            started=str(self.log.head.get("wall", "")),
             planned_s=self.plan.measured_rounds * round_s,
             measured_s=self.rounds * round_s,
             extended_s=max(0, self.rounds - self.plan.measured_rounds) * round_s,
@@ -112,6 +114,10 @@ class _Summary:
             curves=tuple(self._curves()),
             latencies=tuple(self._latencies()),
             errors=tuple(self._errors()),
+            examples=tuple(
+                ErrorExample(row["side"], row["server"], row["error"], row["detail"])
+                for row in self.log.errors
+            ),
             noise=tuple(self._noise()),
             generator=self._generator(),
         )
@@ -164,11 +170,10 @@ class _Summary:
                 over = 0
                 for first, end in windows:
                     parts = [values[self._in_rounds(rounds, first, end)] for rounds, values in sides]
-                    steal = self._steal(first, end)
-                    over += steal > self.plan.profile.max_window_steal
+                    over += self._steal(first, end) > self.plan.profile.max_window_steal
                     missing = [missing[side] + (not len(part)) for side, part in enumerate(parts)]
                     if all(len(part) for part in parts):
-                        rows.append(self._window(name, q, first, end, parts, steal))
+                        rows.append(self._window(name, q, (first, end), parts))
                 if any(missing) or not windows:
                     empty.append(EmptyWindows(name, q, len(windows), missing[0], missing[1]))
                 if windows:
@@ -176,8 +181,9 @@ class _Summary:
         return rows, empty, lost
 
     def _window(
-        self, name: str, q: float, first: int, end: int, parts: Sequence[npt.NDArray[Any]], steal: float
+        self, name: str, q: float, span: tuple[int, int], parts: Sequence[npt.NDArray[Any]]
     ) -> WindowRow:
+        first, end = span
         round_s = self.plan.round_ns / 1e9
         return WindowRow(
             name=name,
@@ -188,7 +194,7 @@ class _Summary:
             kubernetes_ms=quantile(parts[1], q),
             n_swarm=len(parts[0]),
             n_kubernetes=len(parts[1]),
-            steal=steal,
+            steal=self._steal(first, end),
         )
 
     def _steal(self, first: int, end: int) -> float:
@@ -285,50 +291,47 @@ class _Summary:
         )
         return NoiseFloor(name, SIDES[side], q, len(logs), math.exp(mean), spread)
 
+    def _kept(self) -> npt.NDArray[np.bool_]:
+        """Return which requests lie in a window that is kept; all of them when there is none."""
+        import numpy as np
+
+        kept = np.zeros(self.rounds, np.bool_)
+        for need in set(self.plan.window_rounds().values()):
+            for first, end in cut(self.rounds, need):
+                kept[first:end] |= self._steal(first, end) <= self.plan.profile.max_window_steal
+        if not kept.any():
+            return np.ones(len(self.rows), np.bool_)
+        found: npt.NDArray[np.bool_] = np.isin(self.round, np.flatnonzero(kept))
+        return found
+
     def _generator(self) -> GeneratorStats:
         start_ns = self.start_ns
         end_ns = max([start_ns, *(tick.at_ns for tick in self.ticks)])
         requests = int(self.sent.sum())
         cpu = cpu_share(self.ticks, start_ns, end_ns)
         seconds = range(start_ns, end_ns - _SECOND_NS + 1, _SECOND_NS // 2)
-        late_ms = self.late_ns[self.sent] / 1e6
+        judged = self.sent & self._kept()
+        late_ms = self.late_ns / 1e6
         return GeneratorStats(
             requests=requests,
             cpu=cpu,
             cpu_max=max([cpu, *(cpu_share(self.ticks, at, at + _SECOND_NS) for at in seconds)]),
             cpu_ms_per_request=cpu * (end_ns - start_ns) / 1e6 / requests if requests else 0.0,
             late=int((self.late_ns[self.sent] > LATE_NS).sum()),
-            late_p50_ms=_or_none(late_ms, 0.5),
-            late_p99_ms=_or_none(late_ms, 0.99),
+            late_p50_ms=_or_none(late_ms[judged], 0.5),
+            late_p99_ms=_or_none(late_ms[judged], 0.99),
+            late_p99_all_ms=_or_none(late_ms[self.sent], 0.99),
             late_p99_ms_by_side={
-                name: _or_none(self.late_ns[self.sent & (self.rows["side"] == side)] / 1e6, 0.99)
+                name: _or_none(late_ms[judged & (self.rows["side"] == side)], 0.99)
                 for side, name in enumerate(SIDES)
             },
             dropped=int((~self.sent).sum()),
+            retried=int(((self.rows["flags"] & RETRIED) != 0).sum()),
             steal=steal_share(self.ticks, start_ns, end_ns),
-            exact_timer=bool(self.head.get("exact_timer", False)),
+            exact_timer=bool(self.log.head.get("exact_timer", False)),
+            real_time=bool(self.log.head.get("real_time", False)),
         )
 
 
 def _or_none(values: npt.NDArray[Any], q: float) -> float | None:
     return quantile(values, q) if len(values) else None
-
-
-def _read_ticks(path: Path) -> tuple[dict[str, Any], list[Tick], dict[str, Any]]:
-    """Return the first line, the readings, and the last line if the run wrote its end."""
-    head: dict[str, Any] = {}
-    end: dict[str, Any] = {}
-    ticks: list[Tick] = []
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break  # the line that a kill cut; nothing follows it
-        if "start_ns" in row:
-            head = row
-        elif "end" in row:
-            end = row
-        else:
-            ticks.append(Tick(row["at_ns"], row["steal_jiffies"], row["total_jiffies"], row["cpu_ns"]))
-    return head, ticks, end

@@ -6,9 +6,11 @@ the report's Window, so that comparing needs no code of this folder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,16 @@ class ErrorCount:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorExample:
+    """What the first error of one kind said, of one server on one side."""
+
+    side: str
+    server: str
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class NoiseFloor:
     """One side against itself: even rounds over odd rounds, as windows of the same size.
 
@@ -101,7 +113,9 @@ class GeneratorStats:
     """How the generator itself did while it was measured.
 
     `cpu` is its mean CPU time over wall time, `cpu_max` the same over its busiest second.
-    `late` counts sends over 1 ms after their time; `late_p99_ms` is over both sides.
+    `late` counts sends over 1 ms after their time. `late_p99_ms` and its like are over both
+    sides and over what is judged, the windows that are kept; `late_p99_all_ms` is over all.
+    `retried` counts requests repeated because the server had closed an idle connection.
     """
 
     requests: int
@@ -111,10 +125,13 @@ class GeneratorStats:
     late: int
     late_p50_ms: float | None
     late_p99_ms: float | None
+    late_p99_all_ms: float | None
     late_p99_ms_by_side: Mapping[str, float | None]
     dropped: int
+    retried: int
     steal: float
     exact_timer: bool
+    real_time: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +156,21 @@ class LoadSummary:
     curves: tuple[Curve, ...]
     latencies: tuple[Latency, ...]
     errors: tuple[ErrorCount, ...]
+    examples: tuple[ErrorExample, ...]
     noise: tuple[NoiseFloor, ...]
     generator: GeneratorStats
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return requests sent and failed by side; dropped ones are the generator's failure, not theirs."""
+        found = {}
+        for side in dict.fromkeys(row.side for row in self.errors):
+            rows = [row for row in self.errors if row.side == side]
+            dropped = sum(row.kinds.get("dropped", 0) for row in rows)
+            found[side] = {
+                "sent": sum(row.requests for row in rows) - dropped,
+                "failed": sum(row.errors for row in rows) - dropped,
+            }
+        return found
 
     def window_rows(self) -> list[dict[str, Any]]:
         """Return the rows of windows.jsonl."""

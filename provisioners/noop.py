@@ -194,6 +194,10 @@ class NoopTarget:
             states[self.nodes[-1].name] = "NotReady" if self._side is Side.KUBERNETES else "Down"
         return states
 
+    def node_labels(self) -> Mapping[str, Mapping[str, str]]:
+        """Return the labels that the cluster was given."""
+        return {node.name: dict(node.labels) for node in self.nodes}
+
     def namespaces(self) -> Sequence[str]:
         """Return the namespace or stack once something is applied."""
         own = self._cluster.stack if self._side is Side.SWARM else self._cluster.namespace

@@ -57,6 +57,11 @@ def compare(
     endpoints = tuple(_judged(sights, rules))
     counted = _errors(errors, rules)
     invalid = [*_badly_made(conditions, rules, endpoints), *_badly_seen(sights, errors, rules)]
+    if invalid:
+        # Numbers stay to be looked at; what was measured badly has no winner.
+        endpoints = tuple(
+            replace(one, outcome=Status.INVALID, outcome_without_floor=Status.INVALID) for one in endpoints
+        )
     deciding = [one for one in endpoints if one.blocking]
     outcome = _outcome(invalid, [one.outcome for one in deciding], counted)
     return Comparison(

@@ -25,6 +25,7 @@ from reports.model import (
     Verdict,
     Waiver,
 )
+from reports.rows import clip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +44,7 @@ _MOST_NAMED = 5
 _LONGEST_WHY = 2_000
 
 
-def judge(  # noqa: PLR0917 - a pure function of six things: all of them are in view
+def judge(
     criteria: Sequence[Criterion],
     evidence: Sequence[Evidence],
     waivers: Sequence[Waiver],
@@ -135,7 +136,7 @@ def _finding(criterion: Criterion, rows: Sequence[_Row], frame: _Frame) -> Findi
         limit=str(criterion.limit) if criterion.limit else "",
         unit=unit,
         samples=sum(row.samples for row in counted),
-        why=why if len(why) <= _LONGEST_WHY else f"{why[:_LONGEST_WHY]}… [{len(why)} characters]",
+        why=clip(why, _LONGEST_WHY),
         evidence=tuple(row.line for row in mine),
         waived=status is Status.FAIL
         and any(_covers(one, criterion.id, frame.today) for one in frame.waivers),

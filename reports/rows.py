@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, TypeGuard
@@ -30,6 +31,7 @@ from reports.model import (
 )
 
 LONGEST_TEXT = 65_536
+_CUT = re.compile(r"… \[(\d+) characters\]$")
 
 
 def plain(value: object) -> Json:
@@ -52,10 +54,19 @@ def _is_list(value: object) -> TypeGuard[Sequence[object]]:
 
 
 def clip(text: str, longest: int = LONGEST_TEXT) -> str:
-    """Return the text, or its beginning and its length if it is longer than `longest`."""
+    """Return the text, or its beginning and its length if it is longer than `longest`.
+
+    A text that was cut before keeps the length that it was cut from.
+    """
     if len(text) <= longest:
         return text
-    return f"{text[:longest]}… [cut, {len(text)} characters]"
+    return f"{text[:longest]}… [{whole_length(text)} characters]"
+
+
+def whole_length(text: str) -> int:
+    """Return how long a text was before anyone cut it."""
+    cut = _CUT.search(text[-40:])
+    return int(cut[1]) if cut else len(text)
 
 
 def compact(value: object) -> str:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fixtures.mcp_server.table import ALL, BACKEND_PORTS, SERVERS
 from provisioners.base import Bundle, ServiceSpec, Side
 from provisioners.noop import NoopProvisioner
+from provisioners.steps import QuietProgress, run_steps
 from provisioners.targets import open_targets, save_bundle, save_cluster, save_workload
 from reports.catalogue import catalogue
 from reports.model import Evidence, Profile, Status
 from reports.store import Store, create, open_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGINS = ("xdist.plugin", "verbs.recorder")
@@ -44,7 +48,9 @@ class SuiteRun:
     def not_passed(self) -> dict[str, Evidence]:
         """The first row of each check that did not pass, without those that the twin cannot run."""
         return {
-            row.check: row for row in reversed(self.evidence) if row.status not in {Status.PASS, Status.NOT_RUN}
+            row.check: row
+            for row in reversed(self.evidence)
+            if row.status not in {Status.PASS, Status.NOT_RUN}
         }
 
     def rows(self, criterion: str) -> list[Evidence]:
@@ -56,8 +62,7 @@ def noop(tmp: Path, mutations: str = "") -> Iterator[Store]:
     """A twin that is up with everything deployed, and its run folder."""
     provisioner = NoopProvisioner(mutations)
     try:
-        for step in provisioner.steps():
-            step.run(lambda _: None)
+        run_steps(provisioner.steps(), progress=QuietProgress())
         cluster = provisioner.cluster()
         store = create(tmp, "noop", Profile.SMOKE)
         store.criteria(catalogue())

@@ -16,6 +16,7 @@ from verbs.signals import Interrupted, interruptible
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from provisioners.lab.lab import LabStatus
     from provisioners.lab.preflight import Check
 
 
@@ -23,14 +24,13 @@ def lab_up_command(nodes: int) -> int:
     """Bring the lab up; returns 0, or the code of the signal that stopped it."""
     from provisioners.lab.lab import Lab
 
-    from provisioners.steps import run_steps
 
     screen = Screen()
     lab = Lab(nodes=nodes)
     try:
         with interruptible(), lease("lab"):
             refuse_unless(lab.preflight())
-            run_steps(lab.steps(), progress=screen)
+            lab.up(screen)
     except Interrupted as stop:
         screen.say(
             f"{stop}: what is up stays up; `gonogo lab up` goes on from here, `gonogo lab down` removes it"
@@ -50,20 +50,30 @@ def lab_status_command(*, json_output: bool) -> int:
     """Print what is up; returns 0 when all of it is, 4 otherwise."""
     from provisioners.lab.lab import Lab
 
-    status = Lab().status()
+    status = Lab.current().status()
     if json_output:
         json.dump(asdict(status), sys.stdout, indent=1, default=str)
         sys.stdout.write("\n")
     else:
-        sys.stdout.write(f"{status}\n")
+        sys.stdout.write("\n".join(status_lines(status)) + "\n")
     return 0 if status.up else 4
+
+
+def status_lines(status: LabStatus) -> list[str]:
+    """Return what a person reads: the engine, one line a host, and what is wrong."""
+    lines = [f"lab {'up' if status.up else 'down'} ({status.level}), engine {status.engine}"]
+    for name, host in status.hosts.items():
+        swarm, kubernetes = status.swarm.get(name, "-"), status.kubernetes.get(name, "-")
+        lines.append(f"  {name}  host {host}, swarm {swarm}, kubernetes {kubernetes}")
+    lines += [f"  problem: {problem}" for problem in status.problems]
+    return lines
 
 
 def lab_ssh_command(node: str, argv: Sequence[str]) -> int:
     """Replace this process by ssh to a node; raises InputError for a name that is none."""
     from provisioners.lab.lab import Lab
 
-    lab = Lab()
+    lab = Lab.current()
     if not lab.is_up():
         raise TargetRefused("the lab is not up", next_step="gonogo lab up")
     nodes = {entry.name: entry for entry in lab.cluster().nodes}
@@ -83,7 +93,7 @@ def lab_down_command() -> int:
     screen = Screen()
     try:
         with interruptible(), lease("lab"), screen.step("lab down") as say:
-            Lab().down(say)
+            Lab.current().down(say)
     finally:
         screen.close()
     return 0

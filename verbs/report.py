@@ -18,7 +18,10 @@ def report_command(run_dir: Path) -> int:
 
     store = open_run(run_dir)
     verdict = render_all(store)
-    store.seal()
+    if store.read_manifest():
+        store.reseal_rendered()  # an edit of any other file stays visible to `verify`
+    else:
+        store.seal()
     sys.stderr.write(f"{verdict.headline}\n")
     sys.stdout.write(f"{store.path / 'report.html'}\n")
     return verdict.exit_code

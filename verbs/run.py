@@ -141,13 +141,12 @@ class Run:
         ]
 
     def _up(self) -> None:
-        from provisioners.steps import run_steps
         from provisioners.targets import open_targets
 
         if not self._was_up and not self._keep:
             self._undo("target", "the target that this run brought up", ("down",))
         with self._screen.group("up"):
-            run_steps(self._provisioner.steps(), progress=self._screen)
+            self._provisioner.up(self._screen)
         self.cluster = replace(self._provisioner.cluster(), run_id=self.store.path.name)
         self.targets = open_targets(self.cluster, ())
         self._record_identity()

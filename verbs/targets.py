@@ -22,11 +22,12 @@ def provisioner_of(config: Config) -> Any:
     if target.kind == "lab":
         from provisioners.lab.lab import Lab
 
-        return Lab(nodes=target.nodes)
+        current = Lab.current()
+        return current if current.is_up() else Lab(nodes=target.nodes)
     if target.kind == "noop":
         from provisioners.noop import NoopProvisioner
 
-        return NoopProvisioner(breaks=target.break_)
+        return NoopProvisioner(target.break_)
     from provisioners.existing import ExistingProvisioner
 
     if target.kubeconfig is None or target.inventory is None:

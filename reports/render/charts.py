@@ -18,6 +18,7 @@ _MARKS = ((0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.99, "p99"), (0.999, "p99
 _MOST_PANELS = 8
 _PANEL_WIDTH = 540.0
 _LOWEST_QUANTILE = 0.05
+_MOST_DOTS = 90
 
 
 def key(*, band: bool = True) -> str:
@@ -63,7 +64,7 @@ def _curve_panel(
 ) -> str:
     limit = [(q, max(ms * (1 + ratio), ms + floor_ms)) for q, ms in found["swarm"]]
     every = [point for points in (*found.values(), limit) for point in points]
-    width, height, left, right, top, bottom = _PANEL_WIDTH, 250.0, 52.0, 14.0, 26.0, 34.0
+    width, height, left, right, top, bottom = _PANEL_WIDTH, 220.0, 52.0, 26.0, 24.0, 28.0
     tails = [1 / (1 - q) for q, _ in every]
     values = [ms for _, ms in every]
     x = Scale(min(tails), max(tails), left, width - right, log=True)
@@ -113,7 +114,7 @@ def intervals(endpoints: Sequence[Mapping[str, Any]]) -> str:
     seen = [one for one in endpoints if one.get("ratio") is not None]
     if not endpoints:
         return ""
-    left, right, row, top = 176.0, 236.0, 26.0, 30.0
+    left, right, row, top = 176.0, 262.0, 24.0, 28.0
     width, height = 1080.0, top + row * len(endpoints) + 28.0
     bounds = [_percent(one[k]) for one in seen for k in ("low", "high")]
     bounds += [100 * one["margin"] for one in seen if one.get("margin") is not None]
@@ -126,7 +127,7 @@ def intervals(endpoints: Sequence[Mapping[str, Any]]) -> str:
             line(x(value), top - 4, x(value), height - 24, "axis" if value == 0 else "grid"),
             text(x(value), height - 8, "equal" if value == 0 else f"{value:+g} %", "tick", "middle"),
         ]
-    body.append(text(width - right + 12, 16, "ratio (bounds), samples", "tick"))
+    body.append(text(width - right + 12, 16, "slowdown (bounds)", "tick"))
     body.append(text(x(0) - 6, 16, "← Kubernetes faster", "tick", "end"))
     body.append(text(x(0) + 6, 16, "slower →", "tick"))
     for index, one in enumerate(endpoints):
@@ -154,7 +155,7 @@ def _interval_row(one: Mapping[str, Any], x: Scale, y: float, left: float, right
         line(x(margin), y - 10, x(margin), y + 10, "limit"),
         text(right + 12, y + 4, str(one.get("outcome")), "ttext"),
         text(
-            right + 108,
+            right + 104,
             y + 4,
             f"{at:+.1f} % ({low:+.1f}, {high:+.1f})",
             "tick",
@@ -194,7 +195,7 @@ def series(windows: Sequence[Window], chosen: Sequence[tuple[str, float]]) -> li
 
 
 def _series_panel(index: int, label: str, windows: Sequence[Window]) -> str:
-    width, height, left, right, top, bottom = _PANEL_WIDTH, 170.0, 52.0, 14.0, 26.0, 30.0
+    width, height, left, right, top, bottom = _PANEL_WIDTH, 150.0, 52.0, 26.0, 24.0, 28.0
     values = [value for w in windows for value in (w.swarm_ms, w.kubernetes_ms)]
     end = max(w.start_s + w.duration_s for w in windows)
     x = Scale(min(w.start_s for w in windows), end, left, width - right)
@@ -213,8 +214,9 @@ def _series_panel(index: int, label: str, windows: Sequence[Window]) -> str:
     for side, css in _SIDES:
         points = [(x(w.start_s + w.duration_s / 2), y(getattr(w, f"{side}_ms"))) for w in windows]
         body.append(path(points, f"curve {css}{' dash' if css == 'kube' else ''}"))
-        body += [dot(*point, f"f{css}", 2.2) for point in points] if len(points) <= 90 else []  # noqa: PLR2004 - dots merge beyond
-    said = f"Swarm {_range([w.swarm_ms for w in windows])}, Kubernetes {_range([w.kubernetes_ms for w in windows])}"
+        body += [dot(*point, f"f{css}", 2.2) for point in points] if len(points) <= _MOST_DOTS else []
+    swarm, kubernetes = (_range([getattr(w, f"{side}_ms") for w in windows]) for side, _ in _SIDES)
+    said = f"Swarm {swarm}, Kubernetes {kubernetes}"
     return svg(width, height, f"{label} over time", body, ident=f"series{index}", about=said)
 
 

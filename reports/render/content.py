@@ -12,14 +12,27 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from reports.judgement import judge_run
-from reports.model import Criterion, Evidence, Finding, Level, Status, StepTime, Undo, Verdict, Waiver, Window
+from reports.model import (
+    Criterion,
+    Evidence,
+    Finding,
+    Level,
+    Status,
+    StepTime,
+    Undo,
+    Verdict,
+    Waiver,
+    Window,
+)
 
 if TYPE_CHECKING:
     from reports.store import Store
 
 # What each level leaves unproven, in the words of page one.
 _LEVEL_GAPS: Mapping[Level, str] = {
-    Level.STUB: "Everything about the two orchestrators: the no-op target runs local processes in their place.",
+    Level.STUB: (
+        "Anything about the two orchestrators: the no-op target runs local processes in their place."
+    ),
     Level.LAB_UPSTREAM: (
         "K3s itself: Kubernetes here is upstream, built with the parts that K3s packs;"
         " K3s's own packaging, defaults and upgrades are not shown."
@@ -92,7 +105,7 @@ class Report:
         """When the run started, for people."""
         text = str(self.run.get("started_at", ""))
         try:
-            return f"{datetime.fromisoformat(text.replace('Z', '+00:00')):%Y-%m-%d %H:%M} UTC"
+            return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC"
         except ValueError:
             return text
 

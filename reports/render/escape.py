@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import re
 
+from reports.rows import whole_length
+
 LONGEST_CELL = 600
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _LINE_BREAKS = re.compile(r"[\t\r\n\v\f\x85\u2028\u2029]+")
@@ -22,7 +24,7 @@ def visible(text: object, longest: int = LONGEST_CELL) -> str:
     line = _CONTROLS.sub("\ufffd", line)
     if len(whole) <= 4 * longest and len(line) <= longest:
         return line
-    return f"{line[:longest]}… [{len(whole)} characters]"
+    return f"{line[:longest]}… [{whole_length(whole)} characters]"
 
 
 def page(text: object, longest: int = LONGEST_CELL) -> str:

@@ -23,8 +23,7 @@ def markdown(report: Report) -> str:
     verdict = report.verdict
     parts = [
         f"# {_SIGN[verdict.decision]} {cell(verdict.headline)}",
-        f"Run `{_code(report.run.get('id', ''))}`, target {cell(report.run.get('target', ''))},"
-        f" {cell(report.started)}, {number(round(report.duration_s))} s.",
+        _run(report),
         _bullets("Why", [cell(reason) for reason in verdict.reasons]),
         _bullets("Not proven by this run", [_gap(gap.text, gap.criteria) for gap in report.gaps]),
         _bullets(
@@ -53,6 +52,12 @@ def markdown(report: Report) -> str:
         _bullets("Left undone (gonogo sweep)", [cell(f"{one.what} on {one.host}") for one in report.undone]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _run(report: Report) -> str:
+    took = f"{number(round(report.duration_s))} s"
+    target = cell(report.run.get("target", ""))
+    return f"Run `{_code(report.run.get('id', ''))}`, target {target}, {cell(report.started)}, {took}."
 
 
 def _ordered(findings: Sequence[Finding]) -> list[Finding]:

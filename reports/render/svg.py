@@ -75,7 +75,8 @@ def line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
 def rect(x: float, y: float, width: float, height: float, css: str, *, round_px: float = 0.0) -> str:
     """Return a rectangle."""
     corner = f' rx="{round_px:g}"' if round_px else ""
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{height:.1f}"{corner} class="{css}"/>'
+    size = f'width="{max(width, 0):.1f}" height="{height:.1f}"'
+    return f'<rect x="{x:.1f}" y="{y:.1f}" {size}{corner} class="{css}"/>'
 
 
 def text(x: float, y: float, words: object, css: str = "", anchor: str = "start") -> str:

@@ -1,0 +1,1 @@
+"""Preflight of this machine for the lab (being written)."""
