@@ -80,8 +80,8 @@ def parse_cpus(text: str) -> set[int]:
     found: set[int] = set()
     try:
         for part in text.split(","):
-            first, _, last = part.partition("-")
-            found.update(range(int(first), int(last or first) + 1))
+            first, dash, last = part.partition("-")
+            found.update(range(int(first), int(last if dash else first) + 1))
     except ValueError as error:
         raise LoadInputError(f"load: {text!r} is not a list of CPUs such as 1 or 0-1") from error
     missing = found - set(range(os.cpu_count() or 1))

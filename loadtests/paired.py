@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ _HERE = Path(__file__).resolve().parent
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _HERE]
 sys.path[:0] = [str(_HERE.parent)] * 2  # Locust takes one entry away again after the import
 
+import gevent  # noqa: E402
 from locust import LoadTestShape, User, constant, events, task  # noqa: E402
 from locust.exception import StopUser  # noqa: E402
 
@@ -89,6 +91,9 @@ def _test_start(environment: Any, **_: Any) -> None:
     def report(sample: Sample) -> None:
         _tell_locust(environment, plan, sample)
 
+    # Locust installs its own handler only after a shape has ended; until then SIGTERM
+    # would end the process with its log open.
+    gevent.signal_handler(signal.SIGTERM, environment.runner.quit)
     _Current.generator = Generator(plan, _Current.folder, report)
     environment.events.request.add_listener(_Current.generator.log.on_request)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import importlib.util
 import json
 import os
 import secrets
@@ -38,14 +39,18 @@ from provisioners.base import (
 )
 from provisioners.errors import CleanupIncomplete, NotReady, ProvisionError
 from provisioners.shell import CommandResult, Ssh, run, start_daemon
+from provisioners.steps import run_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from provisioners.base import Bundle, ServiceSpec
+    from provisioners.base import Bundle, ServiceSpec, StepResult
+    from provisioners.lab.preflight import Check
+    from provisioners.steps import Progress
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PROBE = _ROOT / "fixtures" / "mcp_server" / "probe.py"
+_PACKAGES = ("mcp", "uvicorn", "redis", "psycopg", "prometheus_client")
 _START_S = 30.0
 _STOP_S = 5.0
 _POLL_S = 0.02
@@ -100,6 +105,22 @@ class NoopProvisioner:
                 **{str(side): str(self._socket(side)) for side in Side},
             },
         )
+
+    def preflight(self) -> tuple[Check, ...]:
+        """Return whether the packages that the servers need are installed here."""
+        from provisioners.lab.preflight import Check
+
+        missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+        detail = f"missing: {', '.join(missing)}" if missing else "all found"
+        return (Check("server packages", not missing, detail, "pip install 'gonogo[server]'"),)
+
+    def is_up(self) -> bool:
+        """Return whether this object started its processes; nobody else's are ever met."""
+        return len(self._pids) == len(Side)
+
+    def up(self, progress: Progress) -> tuple[StepResult, ...]:
+        """Start both processes."""
+        return run_steps(self.steps(), progress=progress)
 
     def steps(self) -> Sequence[Step]:
         """Return one step a side; they overlap."""

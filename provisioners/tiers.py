@@ -5,13 +5,13 @@ Read from a small YAML file beside the compose files, which say none of that.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioners.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
 PRIMARY, SECONDARY, EXTRA, BACKEND, PROBE, CORE = "primary", "secondary", "extra", "backend", "probe", "core"
@@ -68,7 +68,7 @@ class Tiers:
     @property
     def order(self) -> tuple[str, ...]:
         """Every service of the table, servers first: the order in which nodes are dealt out."""
-        return tuple(row.service for row in (*self.servers, *self.parts))
+        return (*(row.service for row in self.servers), *(part.service for part in self.parts))
 
     def server(self, service: str) -> Server | None:
         """Return the MCP server that a compose service is, or None."""
@@ -112,13 +112,13 @@ def load_tiers(path: Path) -> Tiers:
 
 
 def _tiers(raw: Mapping[str, object], problems: list[str]) -> Tiers:
-    for key in raw:
-        if key not in {"namespace", "servers", *_SECTIONS}:
-            problems.append(f"unknown key {key!r}")
+    problems += [f"unknown key {key!r}" for key in raw if key not in {"namespace", "servers", *_SECTIONS}]
     namespace = raw.get("namespace")
     if not isinstance(namespace, str) or not namespace:
         problems.append("namespace is missing")
-    servers = [_server(row, f"servers[{i}]", problems) for i, row in enumerate(_rows(raw, "servers", problems))]
+    servers = [
+        _server(row, f"servers[{i}]", problems) for i, row in enumerate(_rows(raw, "servers", problems))
+    ]
     parts = [
         _part(row, f"{section}[{i}]", tier, problems)
         for section, tier in _SECTIONS.items()
@@ -182,15 +182,18 @@ def _port(row: Mapping[str, object], place: str, problems: list[str]) -> int:
 
 
 def _contradictions(tiers: Tiers) -> list[str]:
-    problems = []
-    names = tiers.order
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        problems.append(f"service {name!r} stands in {names.count(name)} rows")
-    servers = [row.name for row in tiers.servers]
-    for name in sorted({name for name in servers if servers.count(name) > 1}):
-        problems.append(f"server {name!r} stands in {servers.count(name)} rows")
-    for row in tiers.servers:
-        problems += [
-            f"{row.service} calls {call!r}, which is not in the table" for call in row.calls if call not in names
-        ]
-    return problems
+    services, servers = tiers.order, [row.name for row in tiers.servers]
+    return [
+        *(f"service {name!r} stands in {services.count(name)} rows" for name in _twice(services)),
+        *(f"server {name!r} stands in {servers.count(name)} rows" for name in _twice(servers)),
+        *(
+            f"{row.service} calls {call!r}, which is not in the table"
+            for row in tiers.servers
+            for call in row.calls
+            if call not in services
+        ),
+    ]
+
+
+def _twice(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})

@@ -232,6 +232,7 @@ _PROFILES = {
     "never": frozenset(_ALL),
 }
 _SHOWN_AT = {
+    "smoke": _EVERY_LEVEL,  # the tour shows its checks; the judge never makes a stub a GO
     "hosts": frozenset({Level.EXISTING, Level.HOSTS}),
     "cutover": frozenset({Level.HOSTS}),
 }

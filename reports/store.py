@@ -227,7 +227,7 @@ class Store:
         """Take late secrets out of every text file, then write MANIFEST.sha256 over all files."""
         for path in self.files():
             self._cleanse(path)
-        lines = [f"{_sha256(path)}  {path.relative_to(self.path).as_posix()}\n" for path in self.files()]
+        lines = [f"{sha256_of(path)}  {path.relative_to(self.path).as_posix()}\n" for path in self.files()]
         return self._write(MANIFEST, "".join(lines).encode())
 
     def reseal_rendered(self) -> None:
@@ -237,7 +237,7 @@ class Store:
             return
         for name in RENDERED:
             if (self.path / name).is_file():
-                sealed[name] = _sha256(self.path / name)
+                sealed[name] = sha256_of(self.path / name)
         lines = [f"{digest}  {rel}\n" for rel, digest in sorted(sealed.items())]
         self._write(MANIFEST, "".join(lines).encode())
 
@@ -345,7 +345,8 @@ def _point_latest(root: Path, name: str) -> None:
         raise _unwritable(link, error) from error
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

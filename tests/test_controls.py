@@ -42,7 +42,7 @@ RED = {
         ),
     },
     "latency": {
-        "platform/test_network_latency.py::test_p99_is_under_the_limit[kubernetes-by-service]": "p99 2",
+        "platform/test_network_latency.py::test_p99_is_under_the_limit[kubernetes-by-service]": r"p99 \d\d",
     },
     "apply": {
         "operations/test_deploy_automation.py::test_second_deploy_changes_nothing[kubernetes]": (

@@ -4,6 +4,7 @@ import itertools
 import math
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from loadtests.generator import extra_rounds
 from loadtests.host import Tick, cpu_share, parse_cpus, read_tick, steal_share
 from loadtests.plan import LoadPlan, load_plan, make_plan
 from loadtests.profile import SMOKE, LoadProfile, LoadTargets, Server
-from loadtests.schedule import Course
+from loadtests.schedule import Course, Slot
 from loadtests.timer import PlannedTimer
 from loadtests.windows import cut, rounds_needed, samples_needed
 
@@ -22,8 +23,14 @@ def server(url: str, name: str = "one") -> Server:
     return Server(name, url, "http://127.0.0.1:1")
 
 
-def plan(servers: int = 16, **fields) -> LoadPlan:
-    values = {"name": "test", "rate_per_s": 120.0, "duration_s": 60.0, "warmup_s": 8.0, "seed": 7} | fields
+def plan(servers: int = 16, **fields: Any) -> LoadPlan:
+    values: dict[str, Any] = {
+        "name": "test",
+        "rate_per_s": 120.0,
+        "duration_s": 60.0,
+        "warmup_s": 8.0,
+        "seed": 7,
+    } | fields
     targets = LoadTargets(tuple(server("http://127.0.0.1:1", f"s{i}") for i in range(servers)))
     return make_plan(LoadProfile(**values), targets)
 
@@ -64,7 +71,13 @@ def test_no_server_and_twice_the_same_are_input_errors():
 
 @pytest.mark.parametrize(
     "url",
-    ["http://8.8.8.8:80", "http://example.com", "http://localhost.example.com", "http://172.31.0.1:1", "http://[2001:db8::1]"],
+    [
+        "http://8.8.8.8:80",
+        "http://example.com",
+        "http://localhost.example.com",
+        "http://172.31.0.1:1",
+        "http://[2001:db8::1]",
+    ],
 )
 def test_addresses_that_nobody_allowed_are_refused(url):
     with pytest.raises(LoadRefused, match="one on swarm") as caught:
@@ -73,13 +86,22 @@ def test_addresses_that_nobody_allowed_are_refused(url):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.9.9.9:80", "http://[::1]:80", "http://localhost", "http://172.30.0.7:1", "http://Named.example:1"]
+    "url",
+    [
+        "http://127.9.9.9:80",
+        "http://[::1]:80",
+        "http://localhost",
+        "http://172.30.0.7:1",
+        "http://Named.example:1",
+    ],
 )
 def test_loopback_and_allowed_addresses_may_be_loaded(url):
     check_addresses(LoadTargets((server(url),), allowed=("172.30.0.0/24", "named.example")))
 
 
-@pytest.mark.parametrize("url", ["", "ftp://127.0.0.1", "127.0.0.1:80", "http://127.0.0.1:99999", "http://u:p@127.0.0.1"])
+@pytest.mark.parametrize(
+    "url", ["", "ftp://127.0.0.1", "127.0.0.1:80", "http://127.0.0.1:99999", "http://u:p@127.0.0.1"]
+)
 def test_what_is_no_url_is_an_input_error(url):
     with pytest.raises(LoadInputError):
         check_addresses(LoadTargets((server(url),)))
@@ -129,14 +151,15 @@ def test_every_round_is_balanced_and_every_pair_is_one_server_and_workload():
 
 
 def test_a_seed_repeats_a_schedule_and_another_gives_another():
-    def drawn(seed):
+    def drawn(seed: int) -> list[Slot]:
         return list(Course(plan(duration_s=1.0, seed=seed), lambda _rounds: 0).slots(0))
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)
-    assert make_plan(SMOKE, LoadTargets((server("http://127.0.0.1:1"),))).seed != make_plan(
-        SMOKE, LoadTargets((server("http://127.0.0.1:1"),))
-    ).seed
+    assert (
+        make_plan(SMOKE, LoadTargets((server("http://127.0.0.1:1"),))).seed
+        != make_plan(SMOKE, LoadTargets((server("http://127.0.0.1:1"),))).seed
+    )
 
 
 def test_a_course_is_extended_for_both_sides_and_at_most_to_twice_its_length():

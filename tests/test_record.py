@@ -56,6 +56,7 @@ def test_doubt_and_failure(record):
 def test_assert(record):
     record(observed=15, unit="servers", samples=16)
     assert 15 == 16, "15 of 16"
+def test_bare_assert(): assert len([]) == 1
 def test_fail(): pytest.fail("said so")
 def test_raise(record):
     record(samples=1)
@@ -121,7 +122,8 @@ def test_outcomes(evidence: dict[str, list[dict[str, Any]]]) -> None:
     assert seen["test_doubt"] == ("INCONCLUSIVE", "too few to tell")
     assert seen["test_doubt_and_failure"][0] == "FAIL"
     assert seen["test_assert"][0] == "FAIL"
-    assert seen["test_assert"][1].startswith("15 of 16")
+    assert seen["test_assert"][1] == "15 of 16", "the message is enough, what pytest adds is not"
+    assert seen["test_bare_assert"][1].startswith("assert 0 == 1")
     assert seen["test_fail"] == ("FAIL", "said so")
     assert seen["test_raise"] == ("INCONCLUSIVE", "the check could not look: ConnectionError: gone")
     assert seen["test_skip"] == ("NOT_RUN", "no eyes")
@@ -170,9 +172,10 @@ def test_every_check_is_expected_even_if_left_out(pytester: pytest.Pytester) -> 
     assert rows[0]["kind"] == "expect", "expected after something ran"
 
 
-def test_collecting_only_expects_nothing(pytester: pytest.Pytester) -> None:
-    (pytester.path / "rows.jsonl").touch()
-    assert rows_of(pytester, "--collect-only") == []
+def test_collecting_alone_expects_and_runs_nothing(pytester: pytest.Pytester) -> None:
+    rows = rows_of(pytester, "--collect-only", "-k", "test_pass")
+    assert {row["kind"] for row in rows} == {"expect"}
+    assert len({row["check"] for row in rows}) == 18
 
 
 def test_marker_without_an_id_is_refused(pytester: pytest.Pytester) -> None:

@@ -14,10 +14,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPECTED = (
-    "run.json config.json cluster.json workload.json criteria.jsonl evidence.jsonl losses.json fit.json steps.json "
-    "report.json report.md report.html junit.xml MANIFEST.sha256 load/windows.jsonl load/comparison.json "
-    "manifests/kubernetes/bundle.json manifests/swarm/bundle.json"
-).split()
+    "run.json", "config.json", "cluster.json", "workload.json", "criteria.jsonl", "evidence.jsonl",
+    "losses.json", "fit.json", "steps.json", "report.json", "report.md", "report.html", "junit.xml",
+    "MANIFEST.sha256", "load/windows.jsonl", "load/comparison.json",
+    "manifests/kubernetes/bundle.json", "manifests/swarm/bundle.json",
+)  # fmt: skip
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:

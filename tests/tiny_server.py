@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import BinaryIO
 
 OK = "ok"
 
@@ -71,13 +72,12 @@ class TinyServer:
         return head.encode() + body
 
 
-def _head(source) -> dict[str, str]:
+def _head(source: BinaryIO) -> dict[str, str]:
     lines = []
     while (line := source.readline().decode("latin-1")).strip():
         lines.append(line)
-    return dict(
-        [part.strip().lower() for part in line.split(":", 1)] if ":" in line else (line, "") for line in lines
-    )
+    pairs = [line.partition(":") for line in lines]
+    return {name.strip().lower(): value.strip().lower() for name, _, value in pairs}
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ def run_suites(
     say: Callable[[str], None],
 ) -> SuiteRun:
     """Run the checks that `marker` selects; findings are in the run folder, not in the code."""
-    options = ["-m", marker, *_select(expression), "-v", "--junitxml", str(log.with_suffix(".xml"))]
+    options = ["-m", marker, *_select(expression), "-v", "--junitxml", str(log.with_suffix(".xml").resolve())]
     if workers > 1:
         options += ["-n", str(workers), "--dist", "worksteal", "--max-worker-restart", "2"]
     return _pytest(run_dir, log, options, timeout_s, secrets, say)
@@ -71,7 +71,7 @@ def _pytest(
         sys.executable, "-m", "pytest", str(ROOT / "suites"),
         "-c", os.devnull, "--rootdir", str(ROOT), "-o", "addopts=", "-o", "console_output_style=classic",
         "--strict-markers", "-p", "xdist", "-p", "verbs.recorder", "-p", "no:cacheprovider",
-        "--color=no", "--tb=short", "--gonogo-run", str(run_dir), *options,
+        "--color=no", "--tb=short", "--gonogo-run", str(run_dir.resolve()), *options,
     ]  # fmt: skip
     environment = {
         **os.environ,

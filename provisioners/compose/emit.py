@@ -64,27 +64,19 @@ def _list(items: Sequence[object], indent: int, lines: list[str]) -> None:
 
 
 def _scalar(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
     if isinstance(value, str):
         if _SAFE.match(value) and value.lower() not in _WORDS:
             return value
         quoted = json.dumps(value, ensure_ascii=False)
         return quoted if quoted.isprintable() else "".join(map(_escaped, quoted))
-    if isinstance(value, Mapping):
-        return "{}"
-    return "[]"
+    return json.dumps(value)  # null, true, 1, 0.5, {} and []
 
 
 def _escaped(char: str) -> str:
     if char.isprintable():
         return char
     code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _fits_block(text: str) -> bool:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from provisioners.compose.interpolate import InterpolationError, substitute
 from provisioners.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-_LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)\s*(?:(?P<sep>[=:])(?P<rest>.*))?\Z", re.DOTALL)
+_LINE = re.compile(
+    r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)\s*(?:(?P<sep>[=:])(?P<rest>.*))?\Z", re.DOTALL
+)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
 _MAX_BYTES = 4 * 2**20
 
@@ -27,11 +29,16 @@ def read_env_file(path: Path, outer: Mapping[str, str] | None = None) -> dict[st
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise InputError("the env file is larger than 4 MiB", where=str(path), next_step="check that it is one")
+            raise InputError(
+                "the env file is larger than 4 MiB", where=str(path), next_step="check that it is one"
+            )
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise InputError(
-            "the env file cannot be read", where=str(path), why=str(error.strerror), next_step="correct the path"
+            "the env file cannot be read",
+            where=str(path),
+            why=str(error.strerror),
+            next_step="correct the path",
         ) from None
     except UnicodeDecodeError:
         raise InputError("the env file is not UTF-8", where=str(path), next_step="save it as UTF-8") from None
@@ -51,7 +58,9 @@ def parse_env(text: str, name: str, outer: Mapping[str, str]) -> dict[str, str |
         match = _LINE.match(line)
         if not match:
             raise InputError(
-                "this line is no NAME=value", where=f"{name}:{first + 1}", next_step="write NAME=value, or # before it"
+                "this line is no NAME=value",
+                where=f"{name}:{first + 1}",
+                next_step="write NAME=value, or # before it",
             )
         if match["sep"] is None:
             found[match["name"]] = None

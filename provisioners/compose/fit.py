@@ -6,7 +6,6 @@ break something on purpose or to adapt it, and they are shown too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +14,8 @@ from provisioners.compose import units
 from provisioners.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from provisioners.compose.model import Project, Service
     from provisioners.tiers import Tiers
 
@@ -154,7 +155,11 @@ def _nodes(project: Project, tiers: Tiers, fit: Fit) -> dict[str, str]:
 
 
 def _check_names(project: Project, fit: Fit) -> None:
-    for section, names in (("substitutes", fit.substitutes), ("scale.services", fit.services), ("pin", fit.pin)):
+    for section, names in (
+        ("substitutes", fit.substitutes),
+        ("scale.services", fit.services),
+        ("pin", fit.pin),
+    ):
         strange = [name for name in names if name not in project.services]
         if strange:
             raise InputError(

@@ -6,10 +6,13 @@ Keys are never touched. Every mistake is collected with its line, so all are rep
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from provisioners.compose.nodes import Leaf, Listing, Node, Table
+from provisioners.compose.nodes import Leaf, Listing, Node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATORS = (":-", ":?", ":+", "-", "?", "+")

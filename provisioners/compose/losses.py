@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,8 @@ from provisioners.compose.nodes import Listing, Node, Table, leaves
 from provisioners.errors import ProvisionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from provisioners.compose.model import Project
 
 _SHOWN = 20
@@ -67,6 +68,14 @@ class Ledger:
             if not below:  # it came from another file, or from a list that became a table
                 self._enter(leaf, outcome, detail, target)
 
+    def remark(self, node: Node, detail: str, target: str = "") -> None:
+        """Say something of a table itself; what is below it stays to be accounted for."""
+        self._enter(node, Outcome.APPROXIMATED, detail, target)
+
+    def covers(self, leaf: Node) -> bool:
+        """Return whether something was said of a leaf."""
+        return (leaf.file, leaf.line, leaf.path) in self.covered
+
     def converted(self, node: Node, target: str, detail: str = "") -> None:
         """Say that a node arrived whole."""
         self.note(node, Outcome.CONVERTED, detail, target)
@@ -103,7 +112,7 @@ class Ledger:
             ProvisionError: a leaf of the input is not accounted for.
         """
         self._own_entries(project)
-        silent = [leaf for leaf in input_leaves(project) if (leaf.file, leaf.line, leaf.path) not in self.covered]
+        silent = [leaf for leaf in input_leaves(project) if not self.covers(leaf)]
         if silent:
             named = "; ".join(f"{leaf.file}:{leaf.line} {leaf.path}" for leaf in silent[:_SHOWN])
             raise ProvisionError(
@@ -112,7 +121,9 @@ class Ledger:
                 next_step="report this: it is an error of the converter, not of the file",
             )
         order = {source.name: index for index, source in enumerate(project.sources)}
-        return tuple(sorted(self.entries.values(), key=lambda loss: (order.get(loss.file, 0), loss.line, loss.path)))
+        return tuple(
+            sorted(self.entries.values(), key=lambda loss: (order.get(loss.file, 0), loss.line, loss.path))
+        )
 
     def _own_entries(self, project: Project) -> None:
         for item in project.duplicates:

@@ -7,14 +7,19 @@ commands, which are replaced whole. `!reset` and `!override` are honoured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from provisioners.compose import units
 from provisioners.compose.nodes import Leaf, Listing, Node, Table
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
 _REPLACED = frozenset(("command", "entrypoint", "test"))
-_PAIRS = frozenset(("environment", "labels", "annotations", "args", "sysctls", "driver_opts", "options", "extra_hosts"))
+_PAIRS = frozenset(
+    ("environment", "labels", "annotations", "args", "sysctls", "driver_opts", "options", "extra_hosts")
+)
 _NAMES = frozenset(("networks", "depends_on"))
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from provisioners.compose.interpolate import Unset
-from provisioners.compose.merge import Overridden
-from provisioners.compose.nodes import Node, Table
-from provisioners.compose.reader import Duplicate
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from provisioners.compose.interpolate import Unset
+    from provisioners.compose.merge import Overridden
+    from provisioners.compose.nodes import Node, Table
+    from provisioners.compose.reader import Duplicate
 
 T = TypeVar("T")
 
@@ -237,5 +239,3 @@ class Project:
     overridden: tuple[Overridden, ...] = ()
     unset: tuple[Unset, ...] = ()
     mended: tuple[Given[str], ...] = ()
-
-

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from provisioners.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 _ILLEGAL = re.compile(r"[^a-z0-9-]+")
 _SECRET_ILLEGAL = re.compile(r"[^a-z0-9.-]")
@@ -30,7 +33,9 @@ def legal_names(names: Iterable[str], what: str) -> dict[str, str]:
     given: dict[str, list[str]] = {}
     for name in names:
         given.setdefault(legal(name), []).append(name)
-    clashes = [f"{' and '.join(group)} both become {label}" for label, group in given.items() if len(group) > 1]
+    clashes = [
+        f"{' and '.join(group)} both become {label}" for label, group in given.items() if len(group) > 1
+    ]
     if clashes:
         raise InputError(
             f"{len(clashes)} name(s) of {what} collide in Kubernetes",

@@ -9,23 +9,49 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from provisioners.compose.model import HealthCheck
 
 INTERVAL_S, TIMEOUT_S, RETRIES, START_INTERVAL_S = 30.0, 30.0, 3, 5.0
-_LOCAL = frozenset(("localhost", "127.0.0.1", "0.0.0.0", "::1"))  # noqa: S104  names in a URL, nothing listens
+_LOCAL = frozenset(("localhost", "127.0.0.1", "0.0.0.0", "::1"))
 _CURL_FLAGS = frozenset(
-    ("-f", "--fail", "-s", "--silent", "-S", "--show-error", "-L", "--location", "-k", "--insecure", "-4", "-I", "--head")
+    (
+        "-f",
+        "--fail",
+        "-s",
+        "--silent",
+        "-S",
+        "--show-error",
+        "-L",
+        "--location",
+        "-k",
+        "--insecure",
+        "-4",
+        "-I",
+        "--head",
+    )
 )
-_CURL_VALUES = frozenset(("-m", "--max-time", "--connect-timeout", "--retry", "-o", "--output", "-w", "--write-out"))
+_CURL_VALUES = frozenset(
+    ("-m", "--max-time", "--connect-timeout", "--retry", "-o", "--output", "-w", "--write-out")
+)
 _WGET_FLAGS = frozenset(("-q", "--quiet", "--spider", "--no-verbose", "-nv", "--no-check-certificate", "-S"))
 _WGET_VALUES = frozenset(("-O", "--output-document", "-T", "--timeout", "-t", "--tries"))
-_SHELL_TAILS = ("|| exit 1", "||exit 1", "|| exit 1;", "> /dev/null", ">/dev/null", "2>&1", "&>/dev/null", "&& exit 0")
+_SHELL_TAILS = (
+    "|| exit 1",
+    "||exit 1",
+    "|| exit 1;",
+    "> /dev/null",
+    ">/dev/null",
+    "2>&1",
+    "&>/dev/null",
+    "&& exit 0",
+)
 _READY_WORDS = ("ready", "readiness", "readyz")
 
 
@@ -146,9 +172,9 @@ def _urls(words: list[str], flags: Collection[str], values: Collection[str]) -> 
             urls.append(word)
         elif word in values:
             skip = True
-        elif word not in flags and not _bundled(word, flags, values) and "=" not in word:
-            return None
-        elif "=" in word and word.partition("=")[0] not in {*flags, *values}:
+        elif (word not in flags and not _bundled(word, flags, values) and "=" not in word) or (
+            "=" in word and word.partition("=")[0] not in {*flags, *values}
+        ):
             return None
     return urls
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from provisioners.compose.build import Builder
 from provisioners.compose.envfile import read_env_file
@@ -14,6 +14,9 @@ from provisioners.compose.model import Given, Project, Resource, Service, Source
 from provisioners.compose.nodes import Leaf, Node, Table, place
 from provisioners.compose.reader import Duplicate, Duplicates, read_file
 from provisioners.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _SHOWN = 100
 _NO_NETWORK = frozenset(("default", "host", "none", "bridge"))

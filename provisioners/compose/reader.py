@@ -108,7 +108,10 @@ def _decode(data: bytes, shown: str) -> str:
 
 def _too(what: str, where: str) -> InputError:
     return InputError(
-        what, where=where, why="no compose file needs that much", next_step="split the file, or check that it is one"
+        what,
+        where=where,
+        why="no compose file needs that much",
+        next_step="split the file, or check that it is one",
     )
 
 
@@ -212,7 +215,9 @@ class _Reader:
         done = self._stack.pop()
         node: Node
         if done.keyed:
-            node = Table(self._merged(done), self._name, done.line, done.path, done.tag, self._merge_leaves(done))
+            node = Table(
+                self._merged(done), self._name, done.line, done.path, done.tag, self._merge_leaves(done)
+            )
         else:
             node = Listing(tuple(done.items), self._name, done.line, done.path, done.tag)
         self._keep(done.anchor, node, done.size)
@@ -222,7 +227,9 @@ class _Reader:
         line = event.start_mark.line + 1
         where = f"{self._name}:{line}"
         if event.anchor not in self._anchors:
-            raise InputError(f"alias *{event.anchor} has no anchor before it", where=where, next_step="correct the name")
+            raise InputError(
+                f"alias *{event.anchor} has no anchor before it", where=where, next_step="correct the name"
+            )
         if self._stack and self._stack[-1].keyed and self._stack[-1].key is None:
             raise InputError(f"alias *{event.anchor} stands where a key must", where=where)
         node, size = self._anchors[event.anchor]
@@ -292,7 +299,7 @@ class _Reader:
 
     def _merge_leaves(self, done: _Open) -> tuple[Leaf, ...]:
         path = f"{done.path}.<<" if done.path else "<<"
-        return tuple(Leaf("<<", True, self._name, line, path) for line, _ in done.merges)  # noqa: FBT003
+        return tuple(Leaf("<<", True, self._name, line, path) for line, _ in done.merges)
 
     def _yaml_error(self, error: Any) -> InputError:
         mark = getattr(error, "problem_mark", None)

@@ -88,7 +88,9 @@ def apply_rest(service: Service, parts: PodParts, ledger: Ledger) -> None:
         elif key in _WRITERS:
             _WRITERS[key](node, parts, ledger)
         else:
-            ledger.refused(node, f"there is no rule for `{key}`; take it out, or adapt the manifest by a patch")
+            ledger.refused(
+                node, f"there is no rule for `{key}`; take it out, or adapt the manifest by a patch"
+            )
 
 
 def _text(node: Node) -> str:
@@ -132,7 +134,7 @@ def _tmpfs(node: Node, parts: PodParts, ledger: Ledger) -> None:
 
 
 def _shm(node: Node, parts: PodParts, ledger: Ledger) -> None:
-    _memory(parts, "shm", "/dev/shm", _text(node))  # noqa: S108  the path that the key is about
+    _memory(parts, "shm", "/dev/shm", _text(node))
     ledger.converted(node, "emptyDir of medium Memory at /dev/shm")
 
 
@@ -145,7 +147,12 @@ def _memory(parts: PodParts, name: str, path: str, size: str) -> None:
 
 
 def _pull_policy(node: Node, parts: PodParts, ledger: Ledger) -> None:
-    policies = {"always": "Always", "never": "Never", "missing": "IfNotPresent", "if_not_present": "IfNotPresent"}
+    policies = {
+        "always": "Always",
+        "never": "Never",
+        "missing": "IfNotPresent",
+        "if_not_present": "IfNotPresent",
+    }
     policy = policies.get(_text(node))
     if policy is None:
         ledger.approximated(node, "pulled when it is not on the node", "imagePullPolicy")
@@ -182,7 +189,9 @@ def _extra_hosts(node: Node, parts: PodParts, ledger: Ledger) -> None:
             name, _, address = text.partition(separator)
             pairs.append((name, address))
     if any(address == "host-gateway" for _, address in pairs):
-        ledger.refused(node, "host-gateway has no counterpart: name the address, or use the downward API's host IP")
+        ledger.refused(
+            node, "host-gateway has no counterpart: name the address, or use the downward API's host IP"
+        )
         return
     parts.pod["hostAliases"] = [{"ip": address.strip("[]"), "hostnames": [name]} for name, address in pairs]
     ledger.converted(node, "hostAliases")
@@ -195,7 +204,9 @@ def _sysctls(node: Node, parts: PodParts, ledger: Ledger) -> None:
     else:
         pairs = [(name, value) for name, _, value in (text.partition("=") for text in _texts(node))]
     parts.pod_security["sysctls"] = [{"name": name, "value": value} for name, value in pairs]
-    ledger.approximated(node, "ones that the kubelet calls unsafe need --allowed-unsafe-sysctls", "securityContext.sysctls")
+    ledger.approximated(
+        node, "ones that the kubelet calls unsafe need --allowed-unsafe-sysctls", "securityContext.sysctls"
+    )
 
 
 def _groups(node: Node, parts: PodParts, ledger: Ledger) -> None:
@@ -236,7 +247,9 @@ def _security_opt(node: Node, parts: PodParts, ledger: Ledger) -> None:
         elif text.replace("=", ":") == "seccomp:unconfined":
             parts.pod_security["seccompProfile"] = {"type": "Unconfined"}
         else:
-            ledger.refused(node, f"{text.partition(':')[0].partition('=')[0]} has to be set as a profile on the nodes")
+            ledger.refused(
+                node, f"{text.partition(':')[0].partition('=')[0]} has to be set as a profile on the nodes"
+            )
             return
     ledger.converted(node, "securityContext")
 

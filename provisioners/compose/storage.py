@@ -70,7 +70,9 @@ class Storage:
             self.ledger.converted(mount.at, "emptyDir of medium Memory")
         elif mount.kind == "anonymous":
             self._attach(f"scratch-{index}", {"emptyDir": {}}, mount, found)
-            self.ledger.approximated(mount.at, "lives as long as the pod, as an anonymous volume does", "emptyDir")
+            self.ledger.approximated(
+                mount.at, "lives as long as the pod, as an anonymous volume does", "emptyDir"
+            )
         elif mount.kind == "bind":
             self._bind(name, index, mount, found)
         else:
@@ -90,10 +92,14 @@ class Storage:
         elif mount.source in self.shared or service.is_job:
             self._attach(claim, {"persistentVolumeClaim": {"claimName": claim}}, mount, found)
             self.ledger.approximated(
-                mount.at, f"one claim for several services, all on one node; {empty}", f"PersistentVolumeClaim/{claim}"
+                mount.at,
+                f"one claim for several services, all on one node; {empty}",
+                f"PersistentVolumeClaim/{claim}",
             )
         else:
-            found.mounts.append(_mounted(claim, mount.target, read_only=mount.read_only, subpath=mount.subpath))
+            found.mounts.append(
+                _mounted(claim, mount.target, read_only=mount.read_only, subpath=mount.subpath)
+            )
             found.claims.append({"metadata": {"name": claim}, "spec": claim_spec(self.volume_size)})
             self.ledger.approximated(
                 mount.at,
@@ -104,12 +110,15 @@ class Storage:
     def _bind(self, name: str, index: int, mount: Mount, found: Volumes) -> None:
         if mount.source in _DOCKER_SOCKETS:
             self.ledger.dropped(
-                mount.at, "nodes have no Docker socket to read; let the program watch the Kubernetes API instead"
+                mount.at,
+                "nodes have no Docker socket to read; let the program watch the Kubernetes API instead",
             )
             return
         if mount.source.startswith(("/", "~")):
             self._attach(f"host-{index}", {"hostPath": {"path": mount.source}}, mount, found)
-            self.ledger.approximated(mount.at, "a path of whichever node the pod runs on; it has to be there", "hostPath")
+            self.ledger.approximated(
+                mount.at, "a path of whichever node the pod runs on; it has to be there", "hostPath"
+            )
             return
         path = self.project.folder / mount.source
         if not path.exists():
@@ -127,7 +136,9 @@ class Storage:
             return
         contents = {item.name: item.read_bytes() for item in files}
         if sum(map(len, contents.values())) > _MAX_CONFIG_BYTES:
-            self.ledger.refused(mount.at, f"{mount.source} is larger than a ConfigMap may be: build it into the image")
+            self.ledger.refused(
+                mount.at, f"{mount.source} is larger than a ConfigMap may be: build it into the image"
+            )
             return
         volume = f"files-{index}"
         if any(item.suffix in _KEY_SUFFIXES for item in files):
@@ -137,18 +148,31 @@ class Storage:
             map_name = f"{name}-{volume}"
             found.objects.append(config_map(map_name, self.namespace, contents))
             found.volumes.append({"name": volume, "configMap": {"name": map_name}})
-            kept = "" if mount.read_only else "; read-only there, and later changes of the file need another conversion"
-            self.ledger.note(mount.at, _outcome(read_only=mount.read_only), f"its content goes along{kept}", f"ConfigMap/{map_name}")
+            kept = (
+                ""
+                if mount.read_only
+                else "; read-only there, and later changes of the file need another conversion"
+            )
+            self.ledger.note(
+                mount.at,
+                _outcome(read_only=mount.read_only),
+                f"its content goes along{kept}",
+                f"ConfigMap/{map_name}",
+            )
         subpath = "" if path.is_dir() else path.name
         found.mounts.append(_mounted(volume, mount.target, read_only=True, subpath=subpath))
 
-    def _secret_files(self, name: str, volume: str, mount: Mount, contents: Mapping[str, bytes], found: Volumes) -> None:
+    def _secret_files(
+        self, name: str, volume: str, mount: Mount, contents: Mapping[str, bytes], found: Volumes
+    ) -> None:
         del mount
         sources: list[Object] = []
         for file_name, content in contents.items():
             secret = f"{name}-{file_name}"
             found.secrets[secret] = content
-            sources.append({"secret": {"name": secret_object(secret), "items": [{"key": secret, "path": file_name}]}})
+            sources.append(
+                {"secret": {"name": secret_object(secret), "items": [{"key": secret, "path": file_name}]}}
+            )
         found.volumes.append({"name": volume, "projected": {"defaultMode": _READABLE, "sources": sources}})
 
     def _attach(self, volume: str, source: Object, mount: Mount, found: Volumes) -> None:
@@ -161,7 +185,7 @@ class Storage:
         sources: list[Object] = []
         for index, ref in enumerate(service.secrets):
             resource = self.project.secrets[ref.source]
-            name = resource.external_name or ref.source
+            name = secret_key(resource)
             item: Object = {"key": name, "path": ref.target.removeprefix(f"{_SECRETS_DIR}/")}
             if ref.mode is not None:
                 item["mode"] = ref.mode
@@ -177,7 +201,9 @@ class Storage:
             self._note_reference(ref, resource, f"Secret/{projected['name']}")
             self._secret_value(ref, resource, name, found)
         if sources:
-            found.volumes.append({"name": "secrets", "projected": {"defaultMode": _READABLE, "sources": sources}})
+            found.volumes.append(
+                {"name": "secrets", "projected": {"defaultMode": _READABLE, "sources": sources}}
+            )
             found.mounts.append(_mounted("secrets", _SECRETS_DIR, read_only=True))
 
     def _secret_value(self, ref: FileRef, resource: Resource, name: str, found: Volumes) -> None:
@@ -198,7 +224,9 @@ class Storage:
         else:
             content = content_of(resource, self.project)
             if content is None:
-                self.ledger.refused(ref.at, f"the content of config {ref.source} is not there: {missing(resource)}")
+                self.ledger.refused(
+                    ref.at, f"the content of config {ref.source} is not there: {missing(resource)}"
+                )
                 return
             map_name = f"{name}-{key}"
             found.objects.append(config_map(map_name, self.namespace, {key: content}))
@@ -230,6 +258,11 @@ def content_of(resource: Resource, project: Project) -> bytes | None:
     return None
 
 
+def secret_key(resource: Resource) -> str:
+    """Return the name that a secret's value goes by on both sides."""
+    return resource.external_name if resource.external and resource.external_name else resource.name
+
+
 def missing(resource: Resource) -> str:
     """Return what a user does about a secret or config whose content is not there."""
     if resource.variable:
@@ -253,7 +286,11 @@ def config_map(name: str, namespace: str, contents: Mapping[str, bytes]) -> Obje
             text[key] = content.decode()
         except UnicodeDecodeError:
             binary[key] = base64.b64encode(content).decode()
-    body: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}}
+    body: Object = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace},
+    }
     return body | ({"data": text} if text else {}) | ({"binaryData": binary} if binary else {})
 
 

@@ -106,9 +106,9 @@ def parse_ports(text: str) -> tuple[PortText, ...]:
     if body.startswith("["):
         host_ip, _, body = body[1:].partition("]:")
     parts = body.split(":")
-    if len(parts) > 2 and not host_ip:  # noqa: PLR2004  ip:published:target
+    if len(parts) > 2 and not host_ip:
         host_ip, parts = ":".join(parts[:-2]), parts[-2:]
-    if len(parts) > 2:  # noqa: PLR2004
+    if len(parts) > 2:
         raise UnitError(f"{text!r} is no port; write 8080:80")
     targets = _range(parts[-1], text)
     if len(parts) == 1 or not parts[0]:

@@ -109,8 +109,15 @@ class Lab:
         return check(read_facts(self.hosts.subnet))
 
     def up(self, progress: Progress, *, workers: int = _WORKERS) -> tuple[StepResult, ...]:
-        """Run every step, one `up` at a time on this machine."""
+        """Run every step, one `up` at a time on this machine.
+
+        Raises TargetRefused when the machine lacks something, unless hosts run already.
+        """
+        from provisioners.lab.preflight import require
+
         with _lock():
+            if not self._any_host():
+                require(self.preflight())
             prune_archives()
             return run_steps(self.steps(), progress=progress, workers=workers)
 
@@ -267,7 +274,7 @@ class Lab:
     def _load_addons(self, say: Callable[[str], None]) -> None:
         from provisioners.upstream.addons import addon_images
 
-        load_images(self.cluster(), addon_images(), say)
+        load_images(self.cluster(), addon_images(), say, docker=False)  # Swarm runs none of them
 
     def _load_server_images(self, say: Callable[[str], None]) -> None:
         from provisioners.lab.images import image_names
@@ -307,6 +314,10 @@ class Lab:
                 raise
 
         return watched
+
+    def _any_host(self) -> bool:
+        engine = running_engine()
+        return engine is not None and bool(container_states(engine))
 
     def _require_alive(self) -> None:
         engine = running_engine()

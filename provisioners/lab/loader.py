@@ -27,22 +27,27 @@ _K3S = "lab-k3s"
 
 
 def load_images(
-    cluster: Cluster, images: Sequence[str], say: Callable[[str], None] = lambda _: None
+    cluster: Cluster,
+    images: Sequence[str],
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    docker: bool = True,
 ) -> dict[str, int]:
     """Load the images into all nodes at once; return how many each node was lacking, by name.
 
+    They go into containerd, for pods, and into Docker as well unless `docker` is False.
     Raises InputError for an image that the outer engine does not hold.
     """
     engine = Engine(cluster.extra["docker_host"], own_engine().client)
-    found = for_each(cluster.nodes, lambda node: _lacking(cluster, node, images))
+    found = for_each(cluster.nodes, lambda node: _lacking(cluster, node, images, docker=docker))
     lacking = {node.name: pair for node, pair in zip(cluster.nodes, found, strict=True)}
-    wanted = sorted({name for docker, containerd in found for name in docker | containerd})
+    wanted = sorted({name for pair in found for names in pair for name in names})
     if wanted:
         archive = _save(engine, wanted, say)
         inside = str(IMAGE_MOUNT / archive)
         say(f"loading {len(wanted)} images into {len(cluster.nodes)} nodes")
         for_each(cluster.nodes, lambda node: _load(cluster, node, inside, lacking[node.name]))
-    return {name: len(docker | containerd) for name, (docker, containerd) in lacking.items()}
+    return {name: len(pair[0] | pair[1]) for name, pair in lacking.items()}
 
 
 def prune_archives() -> None:
@@ -81,25 +86,30 @@ def _ctr(cluster: Cluster) -> list[str]:
     return [*(["k3s"] if cluster.level == _K3S else []), "ctr", "--namespace", "k8s.io", "images"]
 
 
-def _lacking(cluster: Cluster, node: Node, images: Sequence[str]) -> tuple[set[str], set[str]]:
-    """Return which images the node's Docker and its containerd lack."""
-    names = node.ssh.run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]).check().stdout
+def _lacking(
+    cluster: Cluster, node: Node, images: Sequence[str], *, docker: bool
+) -> tuple[set[str], set[str]]:
+    """Return which images the node's Docker (when it is to have them) and its containerd lack."""
+    names = set(images)
+    if docker:
+        argv = ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]
+        names = set(node.ssh.run(argv).check().stdout.split())
     references = node.ssh.run([*_ctr(cluster), "ls", "--quiet"]).check().stdout
     present = {_short(reference) for reference in references.split()}
-    return set(images) - set(names.split()), set(images) - present
+    return set(images) - names, set(images) - present
 
 
 def _load(cluster: Cluster, node: Node, archive: str, lacking: tuple[set[str], set[str]]) -> None:
     for_docker, for_containerd = lacking
-    if for_docker:
-        node.ssh.run(["docker", "load", "--quiet", "--input", archive], timeout_s=_LOAD_BOUND_S).check()
     if for_containerd:
         node.ssh.run([*_ctr(cluster), "import", archive], timeout_s=_LOAD_BOUND_S).check()
-    docker, containerd = _lacking(cluster, node, sorted(for_docker | for_containerd))
-    if docker or containerd:
+    if for_docker:
+        node.ssh.run(["docker", "load", "--quiet", "--input", archive], timeout_s=_LOAD_BOUND_S).check()
+    images = sorted(for_docker | for_containerd)
+    left = set[str]().union(*_lacking(cluster, node, images, docker=bool(for_docker)))
+    if left:
         raise ProvisionError(
-            f"images are still missing after the load: {', '.join(sorted(docker | containerd))}",
-            where=node.name,
+            f"images are still missing after the load: {', '.join(sorted(left))}", where=node.name
         )
 
 

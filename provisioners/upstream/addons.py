@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioners.base import Step
+from provisioners.errors import ProvisionError
 from provisioners.lab.engine import start_engine
 from provisioners.lab.paths import cache_dir
 from provisioners.upstream.build import KUBERNETES, METRICS_SERVER, Module, binary, source_hash
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _MANIFESTS = Path(__file__).parent / "manifests"
 _DEPLOYMENTS = ("coredns", "local-path-provisioner", "metrics-server")
 _READY_BOUND_S = 120.0
+_CRASHES = 3
 
 
 def addon_images() -> tuple[str, ...]:
@@ -88,14 +90,32 @@ def await_addons(kube: Kube, say: Callable[[str], None]) -> None:
 def _lacking(kube: Kube) -> str:
     texts = []
     for name in _DEPLOYMENTS:
-        found = kube.get(f"/apis/apps/v1/namespaces/kube-system/deployments/{name}") or {}
+        found = kube.get(f"/apis/apps/v1/namespaces/kube-system/deployments/{name}")
+        if found is None:
+            texts.append(f"{name} is absent")
+            continue
         status = found.get("status", {})
-        if (
-            not status.get("availableReplicas")
-            or status.get("observedGeneration") != found["metadata"]["generation"]
-        ):
+        seen = status.get("observedGeneration") == found["metadata"]["generation"]
+        if not seen or status.get("unavailableReplicas") or not status.get("availableReplicas"):
             texts.append(name)
+    if texts:
+        _require_no_crash(kube)
     return ", ".join(texts)
+
+
+def _require_no_crash(kube: Kube) -> None:
+    """Raise ProvisionError, with its last log lines, for a container that keeps ending."""
+    for pod in kube.list_all("/api/v1/namespaces/kube-system/pods").items:
+        for container in pod.get("status", {}).get("containerStatuses", ()):
+            waiting = container.get("state", {}).get("waiting") or {}
+            if waiting.get("reason") == "CrashLoopBackOff" and container["restartCount"] >= _CRASHES:
+                name = pod["metadata"]["name"]
+                log = kube.log("kube-system", name, lines=8, previous=True)
+                raise ProvisionError(
+                    f"{container['name']} has ended {container['restartCount']} times",
+                    where=f"kube-system/{name}",
+                    why=log.strip().replace("\n", "\n        ") or "its log is empty",
+                )
 
 
 def _values(layout: Layout) -> Mapping[str, str]:

@@ -1,0 +1,196 @@
+"""The controller that keeps a service's pods: Deployment, StatefulSet, DaemonSet or Job, as its nature asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provisioners.compose.storage import checksum
+
+if TYPE_CHECKING:
+    from provisioners.compose.fit import Shape
+    from provisioners.compose.losses import Ledger
+    from provisioners.compose.model import ChangePolicy, Service
+    from provisioners.compose.storage import Volumes
+
+Object = dict[str, object]
+
+_FOREVER = "the kubelet tries again for ever, with pauses from 10 s that double up to 5 min"
+
+
+def controller_of(
+    service: Service,
+    name: str,
+    shape: Shape,
+    labels: Object,
+    selector: Object,
+    pod: Object,
+    volumes: Volumes,
+    context: Context,
+) -> Object:
+    ledger = context.ledger
+    _note_deploy(service, shape, context)
+    annotations: Object = {}
+    if volumes.objects:
+        annotations["gonogo.dev/config-hash"] = checksum(volumes.objects)
+    for var in service.labels:
+        annotations[_annotation(var.name)] = var.value or ""
+        ledger.approximated(
+            var.at, "an annotation of the pods, where any text is allowed", f"annotation {var.name}"
+        )
+    template: Object = {
+        "metadata": {"labels": labels, **({"annotations": annotations} if annotations else {})},
+        "spec": pod,
+    }
+    metadata: Object = {"name": name, "namespace": context.namespace, "labels": labels}
+    own: Object = {}
+    for var in service.deploy.labels:
+        own[_annotation(var.name)] = var.value or ""
+        ledger.approximated(var.at, "an annotation of the workload", f"annotation {var.name}")
+    if own:
+        metadata["annotations"] = own
+    if service.is_job:
+        return _job(service, shape, metadata, template, pod)
+    spec: Object = {"selector": {"matchLabels": selector}, "template": template}
+    if service.is_global:
+        strategy = {"type": "RollingUpdate", "rollingUpdate": _change(service.deploy.update, surge=True)}
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "DaemonSet",
+            "metadata": metadata,
+            "spec": {**spec, "updateStrategy": strategy},
+        }
+    spec = {"replicas": shape.replicas, **spec}
+    _delay(service, shape, spec)
+    if volumes.claims:
+        stateful: Object = {
+            "serviceName": name,
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "RollingUpdate"},
+            "volumeClaimTemplates": volumes.claims,
+        }
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": metadata,
+            "spec": {**spec, **stateful},
+        }
+    strategy = {"type": "RollingUpdate", "rollingUpdate": _change(service.deploy.update, surge=True)}
+    deployment: Object = {"strategy": strategy, "revisionHistoryLimit": 3}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata,
+        "spec": {**spec, **deployment},
+    }
+
+
+def _job(service: Service, shape: Shape, metadata: Object, template: Object, pod: Object) -> Object:
+    condition = service.deploy.restart.condition
+    attempts = service.deploy.restart.max_attempts
+    once = condition is not None and condition.value == "none"
+    pod["restartPolicy"] = "Never" if once else "OnFailure"
+    spec: Object = {
+        "completions": shape.replicas,
+        "parallelism": shape.replicas,
+        "backoffLimit": 0 if once else attempts.value if attempts else 6,
+        "template": template,
+    }
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def _change(policy: ChangePolicy, *, surge: bool) -> Object:
+    """Return a rolling update: as many at once as Swarm takes, old ones first unless told otherwise."""
+    parallelism = policy.parallelism.value if policy.parallelism else 1
+    amount: object = parallelism or "100%"
+    start_first = policy.order is not None and policy.order.value == "start-first"
+    if start_first and surge:
+        return {"maxSurge": amount, "maxUnavailable": 0}
+    return {"maxSurge": 0, "maxUnavailable": amount}
+
+
+def _delay(service: Service, shape: Shape, spec: Object) -> None:
+    delay = service.deploy.update.delay_s
+    if delay is not None and shape.replicas > 1:
+        spec["minReadySeconds"] = round(delay.value)
+
+
+def _annotation(name: str) -> str:
+    prefix, _, rest = name.rpartition("/")
+    tail = (
+        "".join(char if char.isalnum() or char in "-_." else "-" for char in rest).strip("-_.")[:63]
+        or "label"
+    )
+    return f"{prefix.lower()}/{tail}" if prefix else tail
+
+
+def _note_deploy(service: Service, shape: Shape, context: Context) -> None:
+    ledger, deploy = context.ledger, service.deploy
+    if deploy.mode:
+        ledger.converted(deploy.mode.at, "kind of the workload")
+    if deploy.replicas:
+        if service.is_global:
+            ledger.dropped(deploy.replicas.at, "a global service runs on every node")
+        elif deploy.replicas.value == shape.replicas:
+            ledger.converted(deploy.replicas.at, "spec.replicas")
+        else:
+            ledger.approximated(
+                deploy.replicas.at, f"fitted to {shape.replicas}, on both sides", "spec.replicas"
+            )
+    if deploy.endpoint_mode:
+        ledger.approximated(deploy.endpoint_mode.at, "the Service has one virtual address", "Service")
+    _note_restart(service, ledger)
+    _note_update(service, shape, ledger)
+    for given in (
+        deploy.rollback.parallelism, deploy.rollback.delay_s, deploy.rollback.failure_action,
+        deploy.rollback.monitor_s, deploy.rollback.max_failure_ratio, deploy.rollback.order,
+    ):  # fmt: skip
+        if given is not None:
+            ledger.approximated(
+                given.at, "a rollback is an update to the old revision, at the same pace", "strategy"
+            )
+
+
+def _note_restart(service: Service, ledger: Ledger) -> None:
+    restart = service.deploy.restart
+    if restart.condition:
+        if service.is_job:
+            ledger.converted(restart.condition.at, "restartPolicy of a Job")
+        elif restart.condition.value == "any":
+            ledger.converted(restart.condition.at, "restartPolicy Always")
+        else:
+            ledger.approximated(
+                restart.condition.at, "started again after status 0 too", "restartPolicy Always"
+            )
+    for given in (restart.delay_s, restart.max_attempts, restart.window_s):
+        if given is None:
+            continue
+        if service.is_job and given is restart.max_attempts:
+            ledger.converted(given.at, "backoffLimit")
+        else:
+            ledger.approximated(given.at, _FOREVER, "restartPolicy")
+
+
+def _note_update(service: Service, shape: Shape, ledger: Ledger) -> None:
+    update = service.deploy.update
+    strategy = "updateStrategy" if service.is_global else "strategy.rollingUpdate"
+    for given in (update.parallelism, update.order):
+        if given is not None:
+            ledger.converted(given.at, strategy)
+    if update.delay_s:
+        if shape.replicas > 1:
+            ledger.approximated(
+                update.delay_s.at, "a new pod counts as available after that time", "minReadySeconds"
+            )
+        else:
+            ledger.dropped(update.delay_s.at, "one copy: there is no second batch to wait for")
+    if update.failure_action:
+        ledger.approximated(
+            update.failure_action.at,
+            "a failing rollout stops and old pods go on serving; going back is `kubectl rollout undo`",
+            strategy,
+        )
+    for ratio in (update.monitor_s, update.max_failure_ratio):
+        if ratio is not None:
+            ledger.approximated(
+                ratio.at, "the readiness of each new pod decides whether the rollout goes on", strategy
+            )

@@ -1,0 +1,88 @@
+"""CPUs, memory and GPUs of a service as requests and limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provisioners.compose import units
+
+if TYPE_CHECKING:
+    from provisioners.compose.fit import Shape
+    from provisioners.compose.losses import Ledger
+    from provisioners.compose.model import Service
+
+Object = dict[str, object]
+
+GPU = "nvidia.com/gpu"
+# Swarm reserves nothing where the file does not; Kubernetes would reserve whole limits.
+_CPU_SHARE, _MEMORY_SHARE = 0.2, 0.25
+
+
+def resources_of(service: Service, shape: Shape, ledger: Ledger) -> Object:
+    """Return the resources of a container; empty when nothing is limited or reserved."""
+    limits: Object = {}
+    requests: Object = {}
+    if shape.cpus is not None:
+        limits["cpu"] = units.cpu_quantity(shape.cpus)
+        reserved = shape.cpus_reserved
+        requests["cpu"] = units.cpu_quantity(shape.cpus * _CPU_SHARE if reserved is None else reserved)
+    elif shape.cpus_reserved is not None:
+        requests["cpu"] = units.cpu_quantity(shape.cpus_reserved)
+    if shape.memory_bytes is not None:
+        limits["memory"] = units.memory_quantity(shape.memory_bytes)
+        kept = shape.memory_reserved_bytes
+        requests["memory"] = units.memory_quantity(
+            int(shape.memory_bytes * _MEMORY_SHARE) if kept is None else kept
+        )
+    elif shape.memory_reserved_bytes is not None:
+        requests["memory"] = units.memory_quantity(shape.memory_reserved_bytes)
+    gpus = service.deploy.reservations.gpus
+    if gpus is not None and gpus.value > 0:
+        limits[GPU] = requests[GPU] = gpus.value
+    _note_resources(service, shape, ledger)
+    return {key: value for key, value in (("requests", requests), ("limits", limits)) if value}
+
+
+def _note_resources(service: Service, shape: Shape, ledger: Ledger) -> None:
+    limits, kept = service.deploy.limits, service.deploy.reservations
+    for given, fitted, reserved, name in (
+        (limits.cpus, shape.cpus, kept.cpus, "cpu"),
+        (limits.memory_bytes, shape.memory_bytes, kept.memory_bytes, "memory"),
+    ):
+        if given is None:
+            continue
+        share = "" if reserved else f"; the file reserves none, so a part of it is requested ({_share(name)})"
+        if fitted == given.value:
+            ledger.converted(given.at, f"resources.limits.{name}", share.removeprefix("; "))
+        else:
+            ledger.approximated(
+                given.at, f"fitted to the target, on both sides{share}", f"resources.limits.{name}"
+            )
+    for amount, fitted_amount, name in (
+        (kept.cpus, shape.cpus_reserved, "cpu"),
+        (kept.memory_bytes, shape.memory_reserved_bytes, "memory"),
+    ):
+        if amount is None:
+            continue
+        if fitted_amount == amount.value:
+            ledger.converted(amount.at, f"resources.requests.{name}")
+        else:
+            ledger.approximated(
+                amount.at, "no more than the fitted limit, on both sides", f"resources.requests.{name}"
+            )
+    if limits.pids:
+        ledger.dropped(limits.pids.at, "the kubelet bounds processes for all pods (podPidsLimit)")
+    _note_gpus(service, ledger)
+
+
+def _note_gpus(service: Service, ledger: Ledger) -> None:
+    kept = service.deploy.reservations
+    for node in kept.gpu_nodes:
+        if kept.gpus is not None and kept.gpus.value < 0:
+            ledger.refused(node, "all GPUs of a node cannot be asked for: give their count")
+        else:
+            ledger.converted(node, f"resources.limits[{GPU}], equal to the request; runtimeClassName nvidia")
+
+
+def _share(name: str) -> str:
+    return f"{(_CPU_SHARE if name == 'cpu' else _MEMORY_SHARE) * 100:.0f} %"
