@@ -8,7 +8,6 @@ recording an answer waits for a moment in which no send is due.
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -38,7 +37,6 @@ _TICK_S = 0.5
 _LEAD_NS = 200_000_000
 _QUIET_NS = 800_000
 _MOST_WAITING = 500
-_GC_THRESHOLD = 50_000
 
 
 class Lane:
@@ -90,6 +88,7 @@ class Generator:
     def __init__(self, plan: LoadPlan, folder: Path, report: Callable[[Sample], None]) -> None:
         self.plan = plan
         self.log = RunLog(folder)
+        self.log.rounds = plan.measured_rounds
         self.course = Course(plan, self._extend)
         self.lanes = tuple(
             Lane(plan, side, self.course, KeepAliveClient(plan, side)) for side in range(len(SIDES))
@@ -101,9 +100,6 @@ class Generator:
 
     def start(self) -> None:
         """Set the first planned time a moment ahead and let the senders go."""
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_GC_THRESHOLD)  # a full collection in mid-run delays sends by milliseconds
         start_ns = time.monotonic_ns() + _LEAD_NS
         for lane in self.lanes:
             lane.start_ns = start_ns
@@ -131,7 +127,7 @@ class Generator:
             self._ticker = None
         while self._waiting:
             self._settle(*self._waiting.popleft())
-        self.log.close(FINISHED if self.finished else STOPPED, rounds=self.course.rounds)
+        self.log.close(FINISHED if self.finished else STOPPED)
         for lane in self.lanes:
             lane.close()
 
@@ -171,7 +167,9 @@ class Generator:
     def _extend(self, rounds: int) -> int:
         """Return how many rounds to add: a largest window's while too few windows can be used."""
         self.log.tick()
-        return extra_rounds(self.plan, rounds, self._window_steal)
+        more = extra_rounds(self.plan, rounds, self._window_steal)
+        self.log.rounds = min(rounds + more, self.plan.most_rounds)
+        return more
 
     def _window_steal(self, first: int, end: int) -> float:
         start_ns = self.lanes[0].start_ns + self.plan.warmup_rounds * self.plan.round_ns

@@ -78,7 +78,7 @@ def _positive(profile: str, name: str, value: float) -> None:
         raise LoadInputError(f"load profile {profile}: {name} is {value}, it must be a number above 0")
 
 
-SMOKE = LoadProfile(name="smoke", rate_per_s=120.0, duration_s=60.0, warmup_s=8.0)
+SMOKE = LoadProfile(name="smoke", rate_per_s=160.0, duration_s=60.0, warmup_s=8.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,12 @@ _DETAIL_LETTERS = 400
 
 
 class RunLog:
-    """What one load run leaves in its folder."""
+    """What one load run leaves in its folder; `rounds` is how many judged rounds are planned by now."""
 
     def __init__(self, folder: Path) -> None:
         self.ticks: list[Tick] = []
         self.closed = False
+        self.rounds = 0
         self._samples = SampleWriter(folder / SAMPLES_FILE)
         self._lines = (folder / TICKS_FILE).open("w", encoding="utf-8", buffering=1)
         self._sent = dict.fromkeys(SIDES, 0)
@@ -82,15 +83,20 @@ class RunLog:
         self.ticks.append(reading)
         self._samples.flush()
         self._line(
-            **asdict(reading), sent=self._sent, errors=self._errors, late=self._late, dropped=self._dropped
+            **asdict(reading),
+            sent=self._sent,
+            errors=self._errors,
+            late=self._late,
+            dropped=self._dropped,
+            rounds=self.rounds,
         )
 
-    def close(self, end: str, *, rounds: int) -> None:
-        """Write how the run ended and how many judged rounds were planned; then nothing more."""
+    def close(self, end: str) -> None:
+        """Write how the run ended; then nothing more."""
         if self.closed:
             return
         self.tick()
-        self._line(end=end, rounds=rounds)
+        self._line(end=end, rounds=self.rounds)
         self._samples.close()
         self._lines.close()
         self.closed = True

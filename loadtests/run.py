@@ -36,6 +36,7 @@ _END_BOUND_S = 10.0
 _TERM_BOUND_S = 5.0
 _POLL_S = 0.2
 _SAY_EVERY_S = 3.0
+_SILENT_S = 2.0
 _TAIL_BYTES = 4096
 _LOG_LINES = 5
 
@@ -171,11 +172,14 @@ def _progress(plan: LoadPlan, tail: Mapping[str, Any], now: float) -> str:
     if "sent" not in tail:
         return "load: starting Locust"
     errors = " and ".join(f"{count} on {side}" for side, count in tail["errors"].items())
-    planned_s = (plan.warmup_rounds + plan.measured_rounds) * plan.round_ns / 1e9
-    age = f", last heard of {now - tail['at_ns'] / 1e9:.0f} s ago" if now - tail["at_ns"] / 1e9 > 2 else ""  # noqa: PLR2004
+    planned = (plan.warmup_rounds + tail["rounds"]) * plan.pairs_per_round * 2
+    silent_s = now - tail["at_ns"] / 1e9
+    extended_s = (tail["rounds"] - plan.measured_rounds) * plan.round_ns / 1e9
     return (
-        f"load: {sum(tail['sent'].values())} requests of {planned_s * plan.profile.rate_per_s:.0f}, "
-        f"errors {errors}, {tail['late']} late, {tail['dropped']} dropped{age}"
+        f"load: {sum(tail['sent'].values())} requests of {planned}, "
+        f"errors {errors}, {tail['late']} late, {tail['dropped']} dropped"
+        + (f"; {extended_s:.0f} s longer, windows were lost to the hypervisor" if extended_s > 0 else "")
+        + (f"; last heard of {silent_s:.0f} s ago" if silent_s > _SILENT_S else "")
     )
 
 

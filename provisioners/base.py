@@ -103,7 +103,10 @@ class ApplyResult:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """What a bundle promises for one service, for suites to compare with what runs."""
+    """What a bundle promises for one service, for suites to compare with what runs.
+
+    With `per_node` there is one replica on each node, and `replicas` does not count them.
+    """
 
     name: str
     tier: str
@@ -111,6 +114,7 @@ class ServiceSpec:
     ports: tuple[int, ...]
     calls: tuple[str, ...] = ()
     mcp: bool = False
+    per_node: bool = False
 
 
 @dataclass(frozen=True, slots=True)

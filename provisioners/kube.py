@@ -36,6 +36,7 @@ _NOT_FOUND = 404
 _REFUSED = (401, 403)
 _CONNECT_S = 10.0
 _WEBSOCKET_S = 30.0
+_NOT_EXECUTABLE = 126  # what docker exec says of a program that is not in the container
 
 
 class KubeError(ProvisionError):
@@ -46,7 +47,7 @@ class KubeError(ProvisionError):
         super().__init__(what, where=where, why=why, next_step=next_step)
 
 
-class WatchExpired(Exception):  # noqa: N818 - not an error: the caller lists again
+class WatchExpired(Exception):
     """The resource version is too old to watch from; list again."""
 
 
@@ -264,7 +265,7 @@ class Kube:
         except _exec_failures() as error:
             return CommandResult(tuple(argv), host, None, "", str(error), time.monotonic() - started)
         returncode, note = parse_exec_status(status)
-        stderr = err.decode("utf-8", "backslashreplace") + (f"{note}\n" if returncode is None else "")
+        stderr = err.decode("utf-8", "backslashreplace") + (f"{note}\n" if note else "")
         stdout = out.decode("utf-8", "backslashreplace")
         return CommandResult(tuple(argv), host, returncode, stdout, stderr, time.monotonic() - started)
 
@@ -323,7 +324,7 @@ class Kube:
             time.sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")  # pragma: no cover
 
-    def _send(  # noqa: PLR0917 - the border to urllib3
+    def _send(
         self,
         method: str,
         path: str,
@@ -399,7 +400,8 @@ def parse_exec_status(status: bytes) -> tuple[int | None, str]:
     for cause in (row.get("details") or {}).get("causes") or []:
         if cause.get("reason") == "ExitCode":
             return int(cause["message"]), ""
-    return None, str(row.get("message", ""))
+    message = str(row.get("message", ""))
+    return (_NOT_EXECUTABLE if "executable file not found" in message else None), message
 
 
 def parse_watch_line(line: bytes) -> Event:

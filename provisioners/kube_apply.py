@@ -7,7 +7,8 @@ objects that carry our label are ever pruned or removed; volumes are removed, ne
 from __future__ import annotations
 
 import base64
-import re
+import hashlib
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from provisioners.kube import Kube, Object, Resource
 
 RUN_LABEL = "gonogo.dev/run"
+CONTENT_ANNOTATION = "gonogo.dev/content"
 _FIRST = ("Namespace", "CustomResourceDefinition")
 _SECOND = (
     "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "PriorityClass",
@@ -82,18 +84,36 @@ def read_manifests(files: Mapping[str, str]) -> list[Object]:
 
 def secret_object(name: str, value: bytes, namespace: str) -> Object:
     """Return the Secret object for one secret: the key is the name, the object's name made legal."""
+    from provisioners.compose import naming
+
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": secret_name(name), "namespace": namespace},
+        "metadata": {"name": naming.secret_object(name), "namespace": namespace},
         "type": "Opaque",
         "data": {name: base64.b64encode(value).decode()},
     }
 
 
-def secret_name(name: str) -> str:
-    """Return the name of the Secret object that holds the compose secret `name`."""
-    return re.sub(r"[^a-z0-9.-]", "-", name.lower()).strip("-.")
+def with_content_id(body: Object, bodies: Sequence[Object]) -> Object:
+    """Return a workload whose pods carry the id of the ConfigMaps and Secrets that they name.
+
+    A changed one then replaces the pods, as a changed config replaces the tasks of a Swarm.
+    """
+    template = (body.get("spec") or {}).get("template")
+    if body["kind"] not in {"Deployment", "StatefulSet", "DaemonSet"} or not template:
+        return body
+    text = json.dumps(template, sort_keys=True)
+    named = [one for one in bodies if one["kind"] in {"ConfigMap", "Secret"} and f'"{_name(one)}"' in text]
+    if not named:
+        return body
+    content = json.dumps(sorted(named, key=_name), sort_keys=True).encode()
+    # readable by whoever may list pods: a slow hash, so that no secret is guessed from it
+    mark = hashlib.scrypt(content, salt=_name(body).encode(), n=2**13, r=8, p=1, dklen=6).hex()
+    meta = template.get("metadata") or {}
+    annotations = {**(meta.get("annotations") or {}), CONTENT_ANNOTATION: mark}
+    template = {**template, "metadata": {**meta, "annotations": annotations}}
+    return {**body, "spec": {**body["spec"], "template": template}}
 
 
 def is_changed(before: Object, after: Object, applied: Object) -> bool:
@@ -115,6 +135,7 @@ def apply_bundle(kube: Kube, bundle: Bundle, run_id: str) -> ApplyResult:
     bodies += [secret_object(name, value, bundle.namespace) for name, value in bundle.secrets.items()]
     if not bodies:
         raise InputError("the bundle holds no object", where=str(bundle.side), why="its files are empty")
+    bodies = [with_content_id(body, bodies) for body in bodies]
     items = [_item(kube, body, bundle.namespace, run_id) for body in bodies]
     created: list[str] = []
     changed: list[str] = []
@@ -164,6 +185,10 @@ def remove_bundle(kube: Kube, bundle: Bundle, timeout_s: float = 180.0) -> None:
                 next_step="see what holds each finalizer; gonogo never strips one by itself",
             )
         time.sleep(1.0)  # many kinds end at once, and what is left is found by listing, not by one watch
+
+
+def _name(body: Object) -> str:
+    return str(body["metadata"]["name"])
 
 
 def _flatten(document: object, name: str) -> list[Object]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Object = dict[str, Any]
 
@@ -55,6 +55,8 @@ class Pod:
     containers: tuple[Container, ...]
     unschedulable: str  # the scheduler's message; empty when it has a node
     startup_budget_s: float  # how long its own probes give it to get ready
+    created: str
+    revision: str  # tells pods of one template from those of another
     reason: str = ""  # why the whole pod failed, such as Evicted
 
     @property
@@ -73,6 +75,7 @@ class Workload:
     selector: Mapping[str, str]
     desired: int
     ready: int
+    updated: int  # replicas of the current spec, ready or not; 0 until its controller saw it
     settled: bool  # the controller saw this spec, and every replica is of it
     image: str
     ports: tuple[int, ...]
@@ -87,6 +90,13 @@ class Workload:
     def owns(self, pod: Pod) -> bool:
         """Return whether the pod is one of its replicas."""
         return bool(self.selector) and self.selector.items() <= pod.labels.items()
+
+    def current(self, pods: Sequence[Pod]) -> list[Pod]:
+        """Return its pods of the current spec; none until the controller made the first."""
+        own = sorted((pod for pod in pods if self.owns(pod)), key=lambda pod: pod.created)
+        if not own or not self.updated:
+            return []
+        return [pod for pod in own if pod.revision == own[-1].revision and not pod.deleting]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +162,8 @@ def parse_pod(row: Object) -> Pod:
         started_at=_started_at(status),
         containers=tuple(_container(item) for item in statuses),
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        created=meta.get("creationTimestamp") or "",
+        revision=_revision(meta.get("labels") or {}),
         startup_budget_s=max((_budget_s(item) for item in spec.get("containers") or []), default=0.0),
         reason=status.get("reason", "") if status.get("phase") == "Failed" else "",
     )
@@ -162,7 +174,8 @@ def parse_workload(row: Object, kind: str) -> Workload:
     meta, spec, status = row["metadata"], row["spec"], row.get("status") or {}
     containers = spec["template"]["spec"].get("containers") or [{}]
     limits = (containers[0].get("resources") or {}).get("limits") or {}
-    desired, ready, settled = _counts(kind, spec, status)
+    desired, ready, updated, settled = _counts(kind, spec, status)
+    observed = status.get("observedGeneration", 0) >= meta.get("generation", 0)
     return Workload(
         kind=kind,
         name=meta["name"],
@@ -170,7 +183,8 @@ def parse_workload(row: Object, kind: str) -> Workload:
         selector=(spec.get("selector") or {}).get("matchLabels") or {},
         desired=desired,
         ready=ready,
-        settled=settled and status.get("observedGeneration", 0) >= meta.get("generation", 0),
+        updated=updated if observed else 0,
+        settled=settled and observed,
         image=containers[0].get("image", ""),
         ports=tuple(
             port["containerPort"] for container in containers for port in container.get("ports") or []
@@ -233,14 +247,17 @@ def parse_quantity(text: str | float) -> float:
     return float(value)
 
 
-def _counts(kind: str, spec: Object, status: Object) -> tuple[int, int, bool]:
-    """Return wanted and ready replicas, and whether all are of the current spec."""
+def _counts(kind: str, spec: Object, status: Object) -> tuple[int, int, int, bool]:
+    """Return wanted, ready and current replicas, and whether there are no others."""
     if kind == "DaemonSet":
-        desired = status.get("desiredNumberScheduled", 0)
-        return desired, status.get("numberReady", 0), status.get("updatedNumberScheduled", 0) == desired
-    desired = spec.get("replicas", 1)
-    updated = status.get("updatedReplicas", 0) == desired == status.get("replicas", 0)
-    return desired, status.get("readyReplicas", 0), updated
+        desired, updated = status.get("desiredNumberScheduled", 0), status.get("updatedNumberScheduled", 0)
+        return desired, status.get("numberReady", 0), updated, updated == desired
+    desired, updated = spec.get("replicas", 1), status.get("updatedReplicas", 0)
+    return desired, status.get("readyReplicas", 0), updated, updated == desired == status.get("replicas", 0)
+
+
+def _revision(labels: Mapping[str, str]) -> str:
+    return labels.get("pod-template-hash") or labels.get("controller-revision-hash", "")
 
 
 def _container(row: Object) -> Container:

@@ -89,7 +89,8 @@ def pod_waits_for(pod: Pod) -> str:
 
 def _container_failure(pod: Pod, container: Container, held: Held) -> str:
     new = held.new_restarts(pod, container)
-    stuck_s = held.seconds(pod, container.waiting, holds=True) if container.waiting in PATIENT else 0.0
+    stuck = container.waiting in PATIENT  # it alternates with CrashLoopBackOff: only running ends it
+    stuck_s = held.seconds(pod, f"{container.name} stuck", holds=stuck) if stuck or container.running else 0.0
     said = f": {container.waiting_message}" if container.waiting_message else ""
     if container.waiting in HOPELESS or stuck_s > PATIENCE_S:
         return f"{container.waiting}{said}"
@@ -216,7 +217,7 @@ class _Wait:
         if workload.desired == 0 and workload.kind != "DaemonSet":
             self.failed[service] = (f"{workload.kind} is scaled to 0", None)
             return ""
-        own = [pod for pod in pods if workload.owns(pod) and not pod.deleting]
+        own = workload.current(pods)  # an old pod may crash on: what counts is what replaces it
         for pod in own:
             reason = pod_failure(pod, self.held) or self._killed_by_probe(pod)
             if reason:
@@ -286,15 +287,19 @@ class _Wait:
         return None
 
     def _log_tail(self, pod: Pod) -> str:
-        texts = []
-        for container in pod.containers:
-            previous = container.restarts > 0 and not container.running
-            texts.append(
-                self.kube.log(
+        texts = [self._container_log(pod, container) for container in pod.containers]
+        return "\n".join(text for text in texts if text)
+
+    def _container_log(self, pod: Pod, container: Container) -> str:
+        """Return the last lines of the container, of the one before it where it has none yet."""
+        for previous in (False, True):
+            if container.restarts or not previous:
+                text = self.kube.log(
                     self.namespace, pod.name, lines=_LOG_LINES, container=container.name, previous=previous
                 )
-            )
-        return "\n".join(text for text in texts if text)
+                if text.strip():
+                    return text
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

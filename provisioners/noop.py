@@ -228,7 +228,7 @@ class NoopTarget:
     def apply(self, bundle: Bundle) -> ApplyResult:
         """Make the process serve exactly the bundle's services."""
         started = time.monotonic()
-        rows = [_spec_row(spec, bundle) for spec in bundle.services]
+        rows = [_spec_row(spec, bundle, len(self.nodes)) for spec in bundle.services]
         done = self._control.ask("PUT", "/services", rows)
         names = {key: tuple(done[key]) for key in ("created", "changed", "removed", "unchanged")}
         return ApplyResult(**names, duration_s=time.monotonic() - started)
@@ -367,14 +367,14 @@ def _node(index: int) -> Node:
     return Node(name, Ssh(name, "127.0.0.1"), control_plane=index == 0, labels=labels, index=index)
 
 
-def _spec_row(spec: ServiceSpec, bundle: Bundle) -> dict[str, object]:
+def _spec_row(spec: ServiceSpec, bundle: Bundle, nodes: int) -> dict[str, object]:
     """Return the service as the process takes it, with a fingerprint of the files that made it."""
     own = {path: text for path, text in bundle.files.items() if Path(path).stem == spec.name}
     digest = hashlib.sha256(json.dumps(own or dict(bundle.files), sort_keys=True).encode())
     return {
         "name": spec.name,
         "tier": spec.tier,
-        "replicas": spec.replicas,
+        "replicas": nodes if spec.per_node else spec.replicas,
         "ports": list(spec.ports),
         "calls": list(spec.calls),
         "mcp": spec.mcp,

@@ -167,12 +167,24 @@ def _run(
         returncode = process.returncode
     except subprocess.TimeoutExpired:
         _end_group(process)
-        out, err = process.communicate()
+        out, err = _rest(process)
         returncode = None
     except BaseException:
         _end_group(process)
         raise
     return CommandResult(argv, host, returncode, _text(out), _text(err), time.monotonic() - started)
+
+
+def _rest(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """Return what an ended process wrote; a shared SSH connection may hold its pipes open for long."""
+    try:
+        return process.communicate(timeout=0.5)
+    except subprocess.TimeoutExpired as late:
+        for pipe in (process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
+        # typed as text by the library's stubs; bytes here, and None where nothing came
+        return bytes(late.output or b""), bytes(late.stderr or b"")
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -73,15 +73,15 @@ def run_steps(steps: Sequence[Step], *, progress: Progress, workers: int = 4) ->
         flight.loop(pool)
     except BaseException as error:  # KeyboardInterrupt too: what runs ends in order, then it goes on
         flight.stopping = True
-        flight.settle()
-        error.step_results = tuple(flight.results)  # type: ignore[attr-defined]
+        pool.shutdown(wait=True, cancel_futures=True)
+        error.step_results = tuple(flight.results.values())  # type: ignore[attr-defined]
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     if flight.error is not None:
-        flight.error.step_results = tuple(flight.results)  # type: ignore[attr-defined]
+        flight.error.step_results = tuple(flight.results.values())  # type: ignore[attr-defined]
         raise flight.error
-    return tuple(flight.results)
+    return tuple(flight.results.values())
 
 
 def check_graph(steps: Sequence[Step]) -> None:
@@ -109,9 +109,9 @@ class _Flight:
     waiting: dict[str, Step]
     progress: Progress
     began: float
-    running: dict[Future[StepResult], str] = field(default_factory=dict)
+    running: dict[Future[None], str] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
-    results: list[StepResult] = field(default_factory=list)
+    results: dict[str, StepResult] = field(default_factory=dict)
     error: BaseException | None = None
     stopping: bool = False
 
@@ -125,38 +125,29 @@ class _Flight:
             for future in done:
                 self._collect(future)
 
-    def settle(self) -> None:
-        """Wait for what runs; each step bounds its own time."""
-        for future in list(self.running):
-            wait([future])
-            self._collect(future)
-
     def _start(self, pool: ThreadPoolExecutor) -> None:
         ready = [s for s in self.waiting.values() if self.ended.issuperset(s.needs)]
         for step in ready:
             del self.waiting[step.name]
             self.running[pool.submit(self._run_one, step)] = step.name
 
-    def _collect(self, future: Future[StepResult]) -> None:
-        name = self.running.pop(future)
+    def _collect(self, future: Future[None]) -> None:
         error = future.exception()
+        name = self.running.pop(future)
         if error is None:
             self.ended.add(name)
-            self.results.append(future.result())
-            return
-        failure = getattr(error, "failed_step", None)
-        if isinstance(failure, StepResult):
-            self.results.append(failure)
-        if self.error is None:
-            self.error = error
+        self.error = self.error or error
 
-    def _run_one(self, step: Step) -> StepResult:
+    def _run_one(self, step: Step) -> None:
+        """Run one step, in a thread of the pool, and book how it went."""
+
         def say(text: str) -> None:
             if self.stopping:
                 raise StepsStopped(f"step {step.name!r} was stopped")
             self.progress.note(step.name, text)
 
         start = time.monotonic()
+        offset = start - self.began
         self.progress.started(step.name)
         try:
             cached = step.done is not None and step.done()
@@ -164,15 +155,12 @@ class _Flight:
                 step.run(say)
         except BaseException as error:
             text = str(error) or type(error).__name__
-            seconds = time.monotonic() - start
-            error.failed_step = StepResult(  # type: ignore[attr-defined]
-                step.name, start - self.began, seconds, error=text
-            )
+            self.results[step.name] = StepResult(step.name, offset, time.monotonic() - start, error=text)
             self.progress.failed(step.name, text)
             raise
         seconds = time.monotonic() - start
+        self.results[step.name] = StepResult(step.name, offset, seconds, cached=cached)
         self.progress.finished(step.name, seconds, cached)
-        return StepResult(step.name, start - self.began, seconds, cached=cached)
 
 
 def for_each(items: Sequence[_Item], call: Callable[[_Item], _Result]) -> tuple[_Result, ...]:

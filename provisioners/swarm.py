@@ -63,15 +63,13 @@ class SwarmProvisioner:
 
     def down(self, say: Callable[[str], None]) -> None:
         """Take every node out of this swarm, the manager last; foreign swarms are left alone."""
-        for node in self.workers:
-            state = swarm_state(node)
-            if state.state != "inactive" and self._is_ours(state):
+        for node in (*self.workers, self.manager):
+            if self._is_member(node):
                 say(f"{node.name}: leaving")
                 node.ssh.run(["docker", "swarm", "leave", "--force"], timeout_s=60)
-        self.manager.ssh.run(["docker", "swarm", "leave", "--force"], timeout_s=60)
-        left = [n.name for n in self.nodes if swarm_state(n).state != "inactive"]
+        left = [node.name for node in self.nodes if self._is_member(node)]
         if left:
-            raise CleanupIncomplete("still in a swarm", where=", ".join(left))
+            raise CleanupIncomplete("still in the swarm", where=", ".join(left))
 
     def node_states(self) -> dict[str, str]:
         """Return each member's state by host name, as the manager sees it (`ready`, `down`, ...)."""
@@ -141,6 +139,10 @@ class SwarmProvisioner:
             flags = [f"--label-add={k}={v}" for k, v in node.labels.items() if (present or {}).get(k) != v]
             if flags:
                 self._docker("node", "update", *flags, node.name)
+
+    def _is_member(self, node: Node) -> bool:
+        state = swarm_state(node)
+        return state.state != "inactive" and self._is_ours(state)
 
     def _is_ours(self, state: SwarmState) -> bool:
         return f"{self.manager.address}:{_PORT}" in state.managers

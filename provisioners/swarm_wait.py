@@ -75,10 +75,11 @@ def parse_service_row(row: Object, stack: str) -> ServiceRow:
 
 def parse_task_row(row: Object, stack: str) -> TaskRow:
     """Return one line of `docker service ps --format json`; its name is `service.slot`."""
-    service, _, slot = str(row["Name"]).removeprefix(f"{stack}_").partition(".")
+    name = str(row["Name"]).strip().removeprefix("\\_").strip()  # a slot's past tasks are drawn as a tree
+    service, _, slot = name.removeprefix(f"{stack}_").partition(".")
     return TaskRow(
         id=str(row["ID"]),
-        service=service.removeprefix("\\_ "),
+        service=service,
         slot=slot,
         node=str(row.get("Node", "")),
         wanted=str(row["DesiredState"]).lower() in {"running", "ready"},

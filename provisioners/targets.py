@@ -171,6 +171,7 @@ def _spec_row(spec: ServiceSpec) -> dict[str, object]:
         "ports": list(spec.ports),
         "calls": list(spec.calls),
         "mcp": spec.mcp,
+        "per_node": spec.per_node,
     }
 
 
@@ -182,6 +183,7 @@ def _spec(row: Mapping[str, Any]) -> ServiceSpec:
         ports=tuple(row["ports"]),
         calls=tuple(row["calls"]),
         mcp=row["mcp"],
+        per_node=row["per_node"],
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from reports.rows import compact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 GENESIS = "0" * 64
@@ -42,25 +42,21 @@ class Chain:
         """Where bytes of half-written rows go before the next row is appended."""
         return self.path.with_name(self.path.name + ".torn")
 
-    def append(self, row: Mapping[str, object]) -> None:
-        """Append one row with `prev` and `hash`; it is on disk when this returns."""
+    def append(self, *rows: Mapping[str, object]) -> None:
+        """Append rows with `prev` and `hash`; they are on disk when this returns."""
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             size = self._set_torn_aside(handle)
-            _write_all(handle, _line(row, _last_hash(handle, size)))
+            _write_all(handle, b"".join(_lines(rows, _last_hash(handle, size))))
             os.fsync(handle)
         finally:
             os.close(handle)
 
     def rewrite(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Replace the file by a chain of these rows (used when a late secret must go)."""
-        prev, lines = GENESIS, []
-        for row in rows:
-            lines.append(_line(row, prev))
-            prev = json.loads(lines[-1])["hash"]
         temporary = self.path.with_name(self.path.name + ".new")
-        temporary.write_bytes(b"".join(lines))
+        temporary.write_bytes(b"".join(_lines(rows, GENESIS)))
         temporary.chmod(0o600)
         temporary.replace(self.path)
 
@@ -98,10 +94,12 @@ class Chain:
         return start
 
 
-def _line(row: Mapping[str, object], prev: str) -> bytes:
-    body = compact({**row, "prev": prev})
-    digest = hashlib.sha256(body.encode()).hexdigest()
-    return f'{body[:-1]},"hash":"{digest}"}}\n'.encode()
+def _lines(rows: Iterable[Mapping[str, object]], prev: str) -> Iterator[bytes]:
+    """Return each row's line, chained to the one before it and the first to `prev`."""
+    for row in rows:
+        body = compact({**row, "prev": prev})
+        prev = hashlib.sha256(body.encode()).hexdigest()
+        yield f'{body[:-1]},"hash":"{prev}"}}\n'.encode()
 
 
 def _check(line: bytes, prev: str) -> tuple[Mapping[str, Any] | None, str]:
@@ -116,7 +114,7 @@ def _check(line: bytes, prev: str) -> tuple[Mapping[str, Any] | None, str]:
         return None, "hash chain broken: a row before it was edited, removed or added"
     body = {key: value for key, value in row.items() if key != "hash"}
     try:
-        same = _line({k: v for k, v in body.items() if k != "prev"}, prev) == line + b"\n"
+        same = next(_lines([body], prev)) == line + b"\n"
     except ValueError:
         return None, "holds a number that JSON has no word for"
     return (row, "") if same else (None, "hash chain broken: this row was edited")

@@ -42,6 +42,7 @@ _WORST_FIRST = (
 _NOT_A_NUMBER = frozenset({"nan", "inf", "-inf"})
 _MOST_NAMED = 5
 _LONGEST_WHY = 2_000
+_LONGEST_TAIL = 200
 
 
 def judge(
@@ -147,13 +148,13 @@ def _no_evidence(criterion: Criterion, profile: Profile, level: Level) -> tuple[
     """Return why there is nothing: not asked for, cannot be shown here, no check yet, or a gap."""
     if criterion.checks:
         return Status.INCONCLUSIVE, _gap(criterion.checks)
+    if criterion.owner == "uncovered":
+        return Status.NOT_RUN, "no check covers it yet"
     if profile not in criterion.profiles:
         return Status.NOT_RUN, f"not part of profile {profile}"
     if level not in criterion.shown_at:
         best = ", ".join(one for one in Level if one in criterion.shown_at)
         return Status.NOT_RUN, f"cannot be shown at level {level}; needs {best}"
-    if criterion.owner == "uncovered":
-        return Status.NOT_RUN, "no check covers it yet"
     return Status.NOT_RUN, f"its {criterion.owner} did not run"
 
 
@@ -332,35 +333,39 @@ def _verdict(
     blocking = [finding for finding in findings if finding.blocking and not finding.waived]
     failed = [finding for finding in blocking if finding.status is Status.FAIL]
     unsure = [finding for finding in blocking if finding.status not in {Status.PASS, Status.FAIL}]
-    stops = list(doubts)
+    stops = []
     if level is Level.STUB:
         stops.append(
             "level stub: the no-op target shows that the checks work, it proves nothing about a migration"
         )
     if not blocking:
         stops.append("no criterion blocks in this profile and level, so nothing was shown")
-    decision = Decision.NO_GO if failed else Decision.INCONCLUSIVE if unsure or stops else Decision.GO
-    said = [f"{one.criterion} {one.status}: {one.why}" for one in (*failed, *unsure)]
+    decision = (
+        Decision.NO_GO if failed else Decision.INCONCLUSIVE if unsure or stops or doubts else Decision.GO
+    )
+    tail = doubts or ([] if failed or unsure else stops)
     return Verdict(
         decision=decision,
         profile=profile,
         level=level,
-        headline=f"{decision} ({profile}, {level}): {_headline(blocking, failed, unsure, stops)}",
+        headline=f"{decision} ({profile}, {level}): {_headline(blocking, failed, unsure, tail)}",
         findings=tuple(findings),
-        reasons=(*said, *stops, *notes),
+        reasons=(*map(_said, failed), *doubts, *map(_said, unsure), *stops, *notes),
     )
 
 
+def _said(finding: Finding) -> str:
+    return f"{finding.criterion} {finding.status}: {finding.why}"
+
+
 def _headline(
-    blocking: Sequence[Finding], failed: Sequence[Finding], unsure: Sequence[Finding], stops: Sequence[str]
+    blocking: Sequence[Finding], failed: Sequence[Finding], unsure: Sequence[Finding], tail: Sequence[str]
 ) -> str:
     passed = len(blocking) - len(failed) - len(unsure)
-    shown = f"{passed} of {len(blocking)} blocking criteria shown"
-    parts = [f"{shown}"]
+    parts = [f"{passed} of {len(blocking)} blocking criteria shown"]
     if failed:
         parts.append(f"failed: {_named([one.criterion for one in failed])}")
     if unsure:
         parts.append(f"undecided: {_named([one.criterion for one in unsure])}")
-    if not failed and not unsure and stops:
-        parts.append(stops[0])
+    parts += [clip(text, _LONGEST_TAIL) for text in tail[:1]]
     return "; ".join(parts)

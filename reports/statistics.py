@@ -89,7 +89,7 @@ def t_quantile(tail: float, freedom: float) -> float:
         low, high = (value, high) if share > tail else (low, value)
         step = math.log(share / tail) * share / _t_density(value, freedom)
         after = value + step if low <= value + step <= high else (low + high) / 2.0
-        if abs(after - value) <= 1e-13 * high:  # noqa: PLR2004 - double precision reached
+        if abs(after - value) <= 1e-13 * high:
             break
         value = after
     return value

@@ -23,7 +23,6 @@ from reports.chain import Chain
 from reports.model import Criterion, Evidence, Profile, RunError, StepTime, Undo, Waiver, Window
 from reports.redact import Redactor
 from reports.rows import (
-    compact,
     criterion_row,
     plain,
     pretty,
@@ -114,8 +113,7 @@ class Store:
         twice = sorted({one for one in ids if ids.count(one) > 1})
         if twice:
             raise RunError(f"criteria listed twice: {', '.join(twice)}; each id needs exactly one")
-        for criterion in listed:
-            self._append("criteria.jsonl", {"criterion": criterion_row(criterion)})
+        self._append("criteria.jsonl", *({"criterion": criterion_row(criterion)} for criterion in listed))
 
     def expect(self, criterion: str, check: str) -> None:
         """Say at collection that `check` will bear on `criterion`."""
@@ -256,12 +254,10 @@ class Store:
 
     # -- private -------------------------------------------------------------------------
 
-    def _append(self, name: str, row: object) -> None:
-        redacted = self._redactor.json(row)
-        if not isinstance(redacted, Mapping):
-            raise TypeError(f"{name}: a row is an object, not {type(row).__name__}")
+    def _append(self, name: str, *rows: object) -> None:
+        redacted = [_mapping(self._redactor.json(row)) for row in rows]
         try:
-            Chain(self.path / name).append(redacted)
+            Chain(self.path / name).append(*redacted)
         except OSError as error:
             raise _unwritable(self.path / name, error) from error
 
@@ -313,8 +309,9 @@ class Store:
 
 
 def _mapping(value: object) -> Mapping[str, object]:
-    found: Mapping[str, object] = json.loads(compact(value))
-    return found
+    if not isinstance(value, Mapping):
+        raise TypeError(f"a row is an object, not {type(value).__name__}")
+    return value
 
 
 def _slug(target: str) -> str:

@@ -84,7 +84,11 @@ def _comparison(store: Store) -> Iterator[Problem]:
         yield Problem(name, str(error))
         return
     if pretty(again.to_json()) != pretty(said):
-        yield Problem(name, f"is not what load/windows.jsonl gives: {again.outcome} when computed again")
+        yield Problem(
+            name,
+            f"is not what load/windows.jsonl gives ({again.outcome} when computed again):"
+            " edited, or judged by another version of gonogo",
+        )
     expected = comparison_evidence(again)
     fields = ("criterion", "status", "observed", "unit", "samples", "why")
     if not any(all(plain(getattr(row, f)) == plain(getattr(expected, f)) for f in fields) for row in rows):

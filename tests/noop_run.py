@@ -26,14 +26,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PLUGINS = ("xdist.plugin", "verbs.recorder")
 
 
-def workload(nodes: int = 3) -> tuple[ServiceSpec, ...]:
+def workload() -> tuple[ServiceSpec, ...]:
     """The services of the sample input, as tiers.yaml has them."""
     servers = [
         ServiceSpec(row.service, row.tier, 1, (row.port,), row.calls, mcp=row.service in SERVERS)
         for row in ALL.values()
     ]
     backends = [ServiceSpec(name, "backend", 1, (port,)) for name, port in BACKEND_PORTS.items()]
-    return (*servers, *backends, ServiceSpec("net-probe", "probe", nodes, (7777,)))
+    return (*servers, *backends, ServiceSpec("net-probe", "probe", 1, (7777,), per_node=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def noop(tmp: Path, mutations: str = "") -> Iterator[Store]:
         cluster = provisioner.cluster()
         store = create(tmp, "noop", Profile.SMOKE)
         store.criteria(catalogue())
-        specs = workload(len(cluster.nodes))
+        specs = workload()
         store.write_text("cluster.json", save_cluster(cluster))
         store.write_text("workload.json", save_workload(specs))
         for side, target in open_targets(cluster, specs).items():

@@ -171,7 +171,7 @@ def test_holm_divides_alpha_among_those_that_may_fail():
 def test_too_few_windows_are_inconclusive_and_say_how_many_are_needed():
     found = compare(both(count=7), CLEAN, NARROW)
     assert found.outcome is Status.INCONCLUSIVE
-    assert "7 usable windows, 8 are needed" in found.why[0]
+    assert "health p50: 7 of the 8 windows needed" in found.why[0]
     assert found.endpoints[0].deciding_s == pytest.approx(8.0)
 
 
@@ -253,6 +253,17 @@ def test_one_side_short_of_samples_is_invalid(fields, errors):
     found = compare(both(**fields), errors, NARROW)
     assert found.outcome is Status.INVALID
     assert any("samples" in why for why in found.why)
+
+
+def test_unknown_steal_is_no_quiet_window():
+    assert compare(both(steal=math.nan), CLEAN, NARROW).outcome is Status.INVALID
+
+
+def test_wild_values_are_judged_without_overflow():
+    wild = [replace(w, kubernetes_ms=10.0 ** (w.start_s % 7 * 40 - 120)) for w in both(count=8)]
+    found = compare(wild, CLEAN, NARROW)
+    assert found.outcome is Status.INCONCLUSIVE
+    json.dumps(found.to_json(), allow_nan=False)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 0.0, -1.0])

@@ -246,7 +246,7 @@ def test_limits_know_units_of_time_and_nothing_else():
 statuses = st.sampled_from(list(Status))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.builds(

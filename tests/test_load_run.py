@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from loadtests.errors import LoadInputError, LoadRefused
+from loadtests.plan import make_plan
 from loadtests.profile import LoadProfile, LoadTargets, Server
-from loadtests.run import LoadRun, locust_command, run_load
+from loadtests.run import LoadRun, _progress, locust_command, run_load
 from loadtests.sample import read_samples
 from loadtests.summarize import summarize
 from tests.tiny_server import TinyServer
@@ -160,6 +161,25 @@ def test_refused_before_anything_is_started(tmp_path):
     with pytest.raises(LoadInputError):
         run_load(LONG, targets("http://127.0.0.1:1", "http://127.0.0.1:1"), tmp_path / "a", cpus="zero")
     assert not (tmp_path / "a").exists()
+
+
+def test_progress_says_when_a_run_is_made_longer_or_falls_silent():
+    plan = make_plan(LONG, targets("http://127.0.0.1:1", "http://127.0.0.1:1"))
+    tail = {
+        "sent": {"swarm": 5, "kubernetes": 4},
+        "errors": {"swarm": 0, "kubernetes": 2},
+        "late": 1,
+        "dropped": 0,
+        "rounds": plan.measured_rounds,
+        "at_ns": 10**9,
+    }
+    assert _progress(plan, {}, 1.0) == "load: starting Locust"
+    assert _progress(plan, tail, 1.0) == (
+        "load: 9 requests of 3000, errors 0 on swarm and 2 on kubernetes, 1 late, 0 dropped"
+    )
+    longer = _progress(plan, {**tail, "rounds": plan.measured_rounds + 100}, 9.0)
+    assert "8 s longer, windows were lost to the hypervisor" in longer
+    assert "last heard of 8 s ago" in longer
 
 
 def test_a_locust_that_crashes_is_data_with_its_last_lines(tmp_path, monkeypatch):

@@ -35,9 +35,10 @@ def test_the_exact_sample_of_an_event_is_kept_and_others_are_not(tmp_path):
     fire(log)
     fire(log, context=None)
     fire(log, context={"sample": "no"})
-    log.close(FINISHED, rounds=3)
+    log.rounds = 3
+    log.close(FINISHED)
     fire(log, context={"sample": exact})
-    log.close("stopped", rounds=0)
+    log.close("stopped")
     rows = read_samples(tmp_path / "requests.bin")
     assert len(rows) == 1
     assert rows[0]["planned_ns"] == exact.planned_ns
@@ -59,7 +60,7 @@ def test_a_tick_makes_rows_readable_and_counts_by_side(tmp_path):
     assert last["sent"] == {"swarm": 1, "kubernetes": 1}
     assert last["errors"] == {"swarm": 0, "kubernetes": 2}
     assert (last["late"], last["dropped"]) == (1, 1)
-    log.close(FINISHED, rounds=0)
+    log.close(FINISHED)
 
 
 def test_what_the_first_error_of_a_kind_said_is_kept_once(tmp_path):
@@ -67,7 +68,7 @@ def test_what_the_first_error_of_a_kind_said_is_kept_once(tmp_path):
     for detail in ("first", "second"):
         log.first_error("swarm", "one", ErrorKind.TIMEOUT, detail)
     log.first_error("swarm", "one", ErrorKind.STATUS, "x" * 9999)
-    log.close(FINISHED, rounds=0)
+    log.close(FINISHED)
     first, second = read_log(tmp_path / "generator.jsonl").errors
     assert (first["server"], first["error"], first["detail"]) == ("one", "timeout", "first")
     assert len(second["detail"]) == 400
@@ -76,7 +77,7 @@ def test_what_the_first_error_of_a_kind_said_is_kept_once(tmp_path):
 def test_lines_that_a_kill_cut_are_read_up_to_the_cut(tmp_path):
     log = RunLog(tmp_path)
     log.start(5, exact_timer=False)
-    log.close(FINISHED, rounds=0)
+    log.close(FINISHED)
     path = tmp_path / "generator.jsonl"
     path.write_bytes(path.read_bytes()[:-4])
     assert read_log(path).end == {}

@@ -24,7 +24,6 @@ def lab_up_command(nodes: int) -> int:
     """Bring the lab up; returns 0, or the code of the signal that stopped it."""
     from provisioners.lab.lab import Lab
 
-
     screen = Screen()
     lab = Lab(nodes=nodes)
     try:

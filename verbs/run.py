@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from provisioners.base import Side
-from provisioners.errors import CleanupIncomplete
+from provisioners.errors import CleanupIncomplete, ProvisionError
 from reports.catalogue import catalogue
 from reports.model import Evidence, Level, Profile, Status, Undo
 from verbs.config import load_config
@@ -245,10 +245,10 @@ class Run:
         except Interrupted as stop:
             code = stop.exit_code
             self._clean()
-        except CleanupIncomplete as error:
-            self._screen.say(str(error))
+        except ProvisionError as error:
+            self._screen.say(f"clean-up incomplete: {error}\n  next: gonogo sweep")
             self.store.update_run(cleanup=str(error))
-            code = error.exit_code
+            code = CleanupIncomplete.exit_code
         return self._close(verdict, code)
 
     def _save_and_judge(self) -> Verdict:
@@ -304,7 +304,7 @@ class Run:
     def _broke(self, error: Exception) -> int:
         self._screen.say(f"stopped: {error}")
         self.store.write_text("logs/stopped.txt", "".join(traceback.format_exception(error)))
-        self.store.update_run(stopped=str(error))
+        self.store.update_run(stopped=str(error).split("\n", 1)[0])
         code = getattr(error, "exit_code", 6)
         return code if isinstance(code, int) else 6
 

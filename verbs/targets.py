@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from provisioners.errors import InputError
 
 if TYPE_CHECKING:
-    from provisioners.compose.fit import Fit
-
     from provisioners.base import Cluster
+    from provisioners.compose.fit import Fit
     from verbs.config import Config
 
 
@@ -51,9 +50,11 @@ def fit_of(config: Config, cluster: Cluster) -> Fit:
 
     scale = config.scale
     return Fit(
-        images=dict(config.images),
+        images={pattern: _built_here(config, image) for pattern, image in config.images.items()},
         substitutes={
-            name: Substitute(image=item.image, command=tuple(item.command) if item.command else None)
+            name: Substitute(
+                image=_built_here(config, item.image), command=tuple(item.command) if item.command else None
+            )
             for name, item in config.substitutes.items()
         },
         replicas=scale.replicas,
@@ -69,3 +70,12 @@ def fit_of(config: Config, cluster: Cluster) -> Fit:
             Patch(kind=item.kind, name=item.name, path=item.path, value=item.value) for item in config.patches
         ),
     )
+
+
+def _built_here(config: Config, image: str) -> str:
+    """Return an image of the lab with the tag that its present sources give it; others as they are."""
+    if config.target.kind != "lab":
+        return image
+    from provisioners.lab.images import tagged
+
+    return tagged(image)

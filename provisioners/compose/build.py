@@ -9,6 +9,7 @@ from provisioners.compose import units
 from provisioners.compose.deploys import deploy_of
 from provisioners.compose.merge import as_names
 from provisioners.compose.model import (
+    Deploy,
     EnvVar,
     FileRef,
     Given,
@@ -27,8 +28,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TYPED = frozenset(
-    "image command entrypoint environment env_file ports expose volumes secrets configs networks healthcheck deploy "
-    "depends_on labels user working_dir hostname stop_grace_period".split()
+    [
+        "image",
+        "command",
+        "entrypoint",
+        "environment",
+        "env_file",
+        "ports",
+        "expose",
+        "volumes",
+        "secrets",
+        "configs",
+        "networks",
+        "healthcheck",
+        "deploy",
+        "depends_on",
+        "labels",
+        "user",
+        "working_dir",
+        "hostname",
+        "stop_grace_period",
+    ]
 )
 
 
@@ -68,7 +88,7 @@ class Builder(Values):
             configs=tuple(self._file_refs(get("configs"), "configs", "/")),
             networks=tuple(self._networks(get("networks"))),
             healthcheck=self._healthcheck(get("healthcheck")),
-            deploy=deploy_of(self, get("deploy")),
+            deploy=self._deploy(table),
             depends_on=self._depends_on(get("depends_on")),
             labels=self.pairs(get("labels")),
             user=self.text(get("user")),
@@ -77,6 +97,12 @@ class Builder(Values):
             stop_grace_s=self.read(get("stop_grace_period"), units.parse_duration_s),
             others={key: value for key, value in table.entries.items() if key not in _TYPED},
         )
+
+    def _deploy(self, table: Table) -> Deploy:
+        """Return `deploy`; the older `scale` counts where it gives no replicas."""
+        deploy = deploy_of(self, table.get("deploy"))
+        scale = self.read(table.get("scale"), count)
+        return replace(deploy, replicas=scale) if scale and deploy.replicas is None else deploy
 
     def _check_image(self, image: Given[str]) -> None:
         text = image.value
@@ -285,7 +311,7 @@ class Builder(Values):
             return None, False, None
         first, rest = words.value[0], words.value[1:]
         if first == "NONE":
-            return None, False, Given(True, node)
+            return None, False, Given(value=True, at=node)
         if first not in {"CMD", "CMD-SHELL"} or not rest:
             self.problem(node, "the test begins with CMD, CMD-SHELL or NONE")
             return None, False, None

@@ -1,4 +1,4 @@
-"""The controller that keeps a service's pods: Deployment, StatefulSet, DaemonSet or Job, as its nature asks."""
+"""The controller that keeps a service's pods: Deployment, StatefulSet, DaemonSet or Job, by its nature."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from provisioners.compose.storage import checksum
 
 if TYPE_CHECKING:
+    from provisioners.compose.context import Context
     from provisioners.compose.fit import Shape
     from provisioners.compose.losses import Ledger
     from provisioners.compose.model import ChangePolicy, Service
@@ -27,8 +28,9 @@ def controller_of(
     volumes: Volumes,
     context: Context,
 ) -> Object:
+    """Return the controller around a finished pod, and account for all of `deploy` but its resources."""
     ledger = context.ledger
-    _note_deploy(service, shape, context)
+    _note_deploy(service, shape, ledger)
     annotations: Object = {}
     if volumes.objects:
         annotations["gonogo.dev/config-hash"] = checksum(volumes.objects)
@@ -123,8 +125,8 @@ def _annotation(name: str) -> str:
     return f"{prefix.lower()}/{tail}" if prefix else tail
 
 
-def _note_deploy(service: Service, shape: Shape, context: Context) -> None:
-    ledger, deploy = context.ledger, service.deploy
+def _note_deploy(service: Service, shape: Shape, ledger: Ledger) -> None:
+    deploy = service.deploy
     if deploy.mode:
         ledger.converted(deploy.mode.at, "kind of the workload")
     if deploy.replicas:
@@ -161,13 +163,14 @@ def _note_restart(service: Service, ledger: Ledger) -> None:
             ledger.approximated(
                 restart.condition.at, "started again after status 0 too", "restartPolicy Always"
             )
-    for given in (restart.delay_s, restart.max_attempts, restart.window_s):
-        if given is None:
-            continue
-        if service.is_job and given is restart.max_attempts:
-            ledger.converted(given.at, "backoffLimit")
-        else:
-            ledger.approximated(given.at, _FOREVER, "restartPolicy")
+    for timing in (restart.delay_s, restart.window_s):
+        if timing is not None:
+            ledger.approximated(timing.at, _FOREVER, "restartPolicy")
+    attempts = restart.max_attempts
+    if attempts is not None and service.is_job:
+        ledger.converted(attempts.at, "backoffLimit")
+    elif attempts is not None:
+        ledger.approximated(attempts.at, _FOREVER, "restartPolicy")
 
 
 def _note_update(service: Service, shape: Shape, ledger: Ledger) -> None:

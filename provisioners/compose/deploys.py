@@ -88,7 +88,9 @@ def _reservations(values: Values, resources: Table) -> Amounts:
         gpus = _device(values, item, nodes) or gpus
     for item in values.items(table.get("generic_resources")):
         gpus = _generic(values, item, nodes) or gpus
-    return replace(amounts, gpus=gpus, gpu_nodes=tuple(nodes))
+    listed = (*values.items(table.get("devices")), *values.items(table.get("generic_resources")))
+    others = tuple(item for item in listed if not any(item is node for node in nodes))
+    return replace(amounts, gpus=gpus, gpu_nodes=tuple(nodes), other_devices=others)
 
 
 def _device(values: Values, item: Node, nodes: list[Node]) -> Given[int] | None:

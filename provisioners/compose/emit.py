@@ -5,6 +5,7 @@ Every text that some reader might take for a number, a boolean or a date is quot
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -65,22 +66,27 @@ def _list(items: Sequence[object], indent: int, lines: list[str]) -> None:
 
 def _scalar(value: object) -> str:
     if isinstance(value, str):
-        if _SAFE.match(value) and value.lower() not in _WORDS:
-            return value
-        quoted = json.dumps(value, ensure_ascii=False)
-        return quoted if quoted.isprintable() else "".join(map(_escaped, quoted))
+        return _text(value)
     return json.dumps(value)  # null, true, 1, 0.5, {} and []
+
+
+@functools.lru_cache(maxsize=4096)
+def _text(value: str) -> str:
+    if _SAFE.match(value) and value.lower() not in _WORDS:
+        return value
+    quoted = json.dumps(value, ensure_ascii=False)
+    return quoted if quoted.isprintable() else "".join(map(_escaped, quoted))
 
 
 def _escaped(char: str) -> str:
     if char.isprintable():
         return char
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return f"\\U{ord(char):08x}"
 
 
 def _fits_block(text: str) -> bool:
     """Whether a block scalar carries the text exactly."""
     lines = text.split("\n")
-    printable = all(line.isprintable() for line in lines)
-    return printable and not text.endswith("\n\n") and not lines[0].startswith(" ") and text.strip() != ""
+    if not lines[0] or lines[0].startswith(" ") or text.endswith("\n\n"):
+        return False
+    return all(line.isprintable() for line in lines)

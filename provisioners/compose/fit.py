@@ -67,7 +67,7 @@ class Fit:
     pin_nodes: tuple[str, ...] = ()
     entry: Entry = "ingress"
     patches: tuple[Patch, ...] = ()
-    eviction_toleration_s: int | None = None
+    eviction_toleration_s: int | None = 30
     volume_size: str = "1Gi"
     stack: str = "sophia"
 
@@ -96,7 +96,15 @@ def shapes(project: Project, tiers: Tiers, fit: Fit) -> dict[str, Shape]:
     """
     _check_names(project, fit)
     nodes = _nodes(project, tiers, fit)
-    return {name: _shape(service, fit, nodes.get(name)) for name, service in project.services.items()}
+    shaped = {name: _shape(service, fit, nodes.get(name)) for name, service in project.services.items()}
+    crowded = [name for name, shape in shaped.items() if shape.spread and shape.node]
+    if crowded:
+        raise InputError(
+            f"{', '.join(crowded)}: several copies are pinned to one node",
+            why="each copy takes the published port of its node",
+            next_step="pin one copy, or take the pin out",
+        )
+    return shaped
 
 
 def image_of(service: Service, fit: Fit) -> str:
@@ -130,7 +138,7 @@ def _shape(service: Service, fit: Fit, node: str | None) -> Shape:
         memory_bytes=size,
         cpus_reserved=_at_most(kept.cpus.value if kept.cpus else None, cpus),
         memory_reserved_bytes=_at_most(kept.memory_bytes.value if kept.memory_bytes else None, size),
-        node=None if many or service.is_global else node,
+        node=None if service.is_global or (many and service.name not in fit.pin) else node,
         # two copies cannot hold the same port of one node
         spread=many and fit.entry == "node" and published,
     )

@@ -41,6 +41,7 @@ class Interpolation:
     variables: Mapping[str, str]
     problems: list[str] = field(default_factory=list)
     unset: list[Unset] = field(default_factory=list)
+    failed: set[tuple[str, str]] = field(default_factory=set)
 
     def node(self, node: Node) -> Node:
         """Return the node with every `$` of its values replaced; the same node when there is none."""
@@ -62,6 +63,7 @@ class Interpolation:
             return replace(leaf, text=substitute(leaf.text, self.variables, unset))
         except InterpolationError as error:
             self.problems.append(f"{leaf.file}:{leaf.line}: {leaf.path}: {error}")
+            self.failed.add((leaf.file, leaf.path))
             return replace(leaf, text="")
 
 

@@ -15,18 +15,19 @@ KEYS: dict[str, frozenset[str]] = {
     place: frozenset(words.split())
     for place, words in {
         "": "version name include services models networks volumes secrets configs",
-        "services.*": "annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent command "
-        "configs container_name cpu_count cpu_percent cpu_period cpu_quota cpu_rt_period "
-        "cpu_rt_runtime cpu_shares cpus cpuset credential_spec depends_on deploy develop "
-        "device_cgroup_rules devices dns dns_opt dns_search domainname entrypoint env_file "
-        "environment expose extends external_links extra_hosts gpus group_add healthcheck "
-        "hostname image init ipc isolation label_file labels links logging mac_address mem_limit "
-        "mem_reservation mem_swappiness memswap_limit models network_mode networks "
-        "oom_kill_disable oom_score_adj pid pids_limit platform ports post_start pre_stop "
-        "privileged profiles provider pull_policy pull_refresh_after read_only restart runtime "
-        "scale secrets security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt "
-        "sysctls tmpfs tty ulimits use_api_socket user userns_mode uts volumes volumes_from "
-        "working_dir volume_driver net log_driver log_opt",
+        "services.*": "annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent "
+        "command configs container_name cpu_count cpu_percent cpu_period cpu_quota "
+        "cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec depends_on "
+        "deploy develop device_cgroup_rules devices dns dns_opt dns_search domainname "
+        "entrypoint env_file environment expose extends external_links extra_hosts gpus "
+        "group_add healthcheck hostname image init ipc isolation label_file labels links "
+        "logging mac_address mem_limit mem_reservation mem_swappiness memswap_limit "
+        "models network_mode networks oom_kill_disable oom_score_adj pid pids_limit "
+        "platform ports post_start pre_stop privileged profiles provider pull_policy "
+        "pull_refresh_after read_only restart runtime scale secrets security_opt shm_size "
+        "stdin_open stop_grace_period stop_signal storage_opt sysctls tmpfs tty ulimits "
+        "use_api_socket user userns_mode uts volumes volumes_from working_dir "
+        "volume_driver net log_driver log_opt",
         "services.*.deploy": "mode endpoint_mode replicas labels rollback_config update_config resources "
         "restart_policy placement",
         "services.*.deploy.update_config": _CHANGE,
@@ -50,14 +51,16 @@ KEYS: dict[str, frozenset[str]] = {
         "services.*.volumes[].image": "subpath",
         "services.*.secrets[]": _FILE_REF,
         "services.*.configs[]": _FILE_REF,
-        "services.*.networks.*": "aliases interface_name ipv4_address ipv6_address link_local_ips mac_address driver_opts "
-        "priority gw_priority",
+        "services.*.networks.*": "aliases interface_name ipv4_address ipv6_address link_local_ips "
+        "mac_address driver_opts priority gw_priority",
         "services.*.depends_on.*": "condition restart required",
         "services.*.env_file[]": "path required format",
-        "services.*.build": "additional_contexts args cache_from cache_to context dockerfile dockerfile_inline "
-        "entitlements extra_hosts isolation labels network no_cache platforms privileged "
-        "provenance pull sbom secrets shm_size ssh tags target ulimits",
-        "networks.*": "name driver driver_opts ipam external internal enable_ipv4 enable_ipv6 attachable labels",
+        "services.*.build": "additional_contexts args cache_from cache_to context dockerfile "
+        "dockerfile_inline entitlements extra_hosts isolation labels network no_cache "
+        "platforms privileged provenance pull sbom secrets shm_size ssh tags target "
+        "ulimits",
+        "networks.*": "name driver driver_opts ipam external internal enable_ipv4 enable_ipv6 "
+        "attachable labels",
         "networks.*.ipam": "driver config options",
         "networks.*.ipam.config[]": "subnet ip_range gateway aux_addresses",
         "networks.*.external": "name",

@@ -8,18 +8,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from provisioners.base import Bundle, ServiceSpec, Side
+from provisioners.compose.context import Context
 from provisioners.compose.emit import to_yaml
+from provisioners.compose.entries import entries_of
 from provisioners.compose.fit import Fit, Patch, shapes
 from provisioners.compose.losses import Ledger, Loss
-from provisioners.compose.naming import legal, legal_names, port_name
-from provisioners.compose.nodes import Leaf, Table, leaves
+from provisioners.compose.naming import legal, legal_names
+from provisioners.compose.nodes import Table
 from provisioners.compose.storage import Storage, claim_spec
-from provisioners.compose.workload import NAME_LABEL, Context, labels_of, workload_of
+from provisioners.compose.toplevel import note_top_level
+from provisioners.compose.workload import labels_of, workload_of
 from provisioners.errors import InputError
 
 if TYPE_CHECKING:
     from provisioners.compose.fit import Shape
-    from provisioners.compose.model import Port, Project, Resource, Service
+    from provisioners.compose.model import Project, Service
     from provisioners.tiers import Tiers
 
 Object = dict[str, object]
@@ -54,6 +57,7 @@ def service_specs(project: Project, tiers: Tiers, shaped: dict[str, Shape]) -> t
             ports=project.services[name].container_ports,
             calls=server.calls if (server := tiers.server(name)) else (),
             mcp=tiers.server(name) is not None,
+            per_node=project.services[name].is_global,
         )
         for name in ordered
     )
@@ -88,12 +92,15 @@ class _Conversion:
         for key, service in project.services.items():
             tier, name = self.tiers.tier_of(key), names[key]
             workload = workload_of(service, name, tier, shaped[key], context)
-            entries = self._entries(service, name, tier, workload.http_port, context)
+            affine = self.tiers.server(key) is not None and shaped[key].replicas > 1
+            labels = labels_of(name, tier, context.project)
+            entries = entries_of(service, name, labels, workload.http_port, context, affine=affine)
             documents[f"{tier}/{name}.yaml"] = [*workload.objects, workload.controller, *entries]
             secrets.update(workload.secrets)
             self._note_service(service, key, name)
+        _check_unique(documents)
         self._patch(documents)
-        self._note_top_level()
+        note_top_level(project, self.ledger)
         losses = self.ledger.close(project)
         bundle = Bundle(
             side=Side.KUBERNETES,
@@ -125,45 +132,6 @@ class _Conversion:
             "spec": claim_spec(self.fit.volume_size),
         }
 
-    # -- Service objects -------------------------------------------------------------------
-
-    def _entries(
-        self, service: Service, name: str, tier: str, http: int | None, context: Context
-    ) -> list[Object]:
-        labels = labels_of(name, tier, context.project)
-        inner = _service_ports((*service.ports, *service.expose), http)
-        outer = _service_ports(service.ports, http)
-        self._note_ports(service, name)
-        found: list[Object] = []
-        if not outer or len(outer) == len(inner):
-            found.append(self._entry(name, name, labels, outer or inner, context, entry=bool(outer)))
-        else:
-            found.append(self._entry(name, name, labels, inner, context, entry=False))
-            found.append(self._entry(f"{name}-entry", name, labels, outer, context, entry=True))
-        aliases = {legal(alias) for ref in service.networks for alias in ref.aliases} - {name}
-        found += [self._entry(alias, name, labels, inner, context, entry=False) for alias in sorted(aliases)]
-        return found
-
-    def _entry(
-        self, name: str, target: str, labels: Object, ports: list[Object], context: Context, *, entry: bool
-    ) -> Object:
-        spec: Object = {"selector": {NAME_LABEL: target}}
-        if entry:
-            policy = "Local" if self.fit.entry == "node" else "Cluster"
-            spec = {"type": "NodePort", "externalTrafficPolicy": policy, **spec, "ports": ports}
-        elif ports:
-            spec = {"type": "ClusterIP", **spec, "ports": ports}
-        else:
-            spec = {"clusterIP": "None", **spec}  # no port is named, so any is reached by the pods' addresses
-        metadata: Object = {"name": name, "namespace": context.namespace, "labels": labels}
-        return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
-
-    def _note_ports(self, service: Service, name: str) -> None:
-        for port in service.ports:
-            self.ledger.approximated(port.at, _entry_words(port), f"Service/{name} port {port.target}")
-        for port in service.expose:
-            self.ledger.converted(port.at, f"Service/{name} port {port.target}")
-
     # -- what has no object of its own -----------------------------------------------------
 
     def _note_service(self, service: Service, key: str, name: str) -> None:
@@ -173,97 +141,14 @@ class _Conversion:
         for ref in service.networks:
             detail = "pods share one flat network, so services reach each other by name without joining one"
             ledger.approximated(ref.at, detail + ("; aliases are Services" if ref.aliases else ""))
+            if isinstance(ref.at, Table):
+                for detail_key, node in ref.at.entries.items():
+                    if detail_key != "aliases":
+                        ledger.dropped(node, "pods get addresses and interfaces from the cluster network")
         for other in service.depends_on:
             ledger.dropped(
                 other.at, "Swarm ignores it too; readiness keeps traffic away until a server can work"
             )
-        for section in (
-            "environment",
-            "ports",
-            "expose",
-            "volumes",
-            "secrets",
-            "configs",
-            "networks",
-            "labels",
-            "deploy",
-        ):
-            self._note_empty(service, section)
-
-    def _note_empty(self, service: Service, section: str) -> None:
-        node = service.at.get(section)
-        if node is None:
-            return
-        for leaf in leaves(node):
-            if not (isinstance(leaf, Leaf) and leaf.text) and not self.ledger.covers(leaf):
-                self.ledger.dropped(leaf, "it is empty")
-
-    def _note_top_level(self) -> None:
-        project, ledger = self.project, self.ledger
-        for given in project.mended:
-            ledger.approximated(given.at, given.value)
-        for network in project.networks.values():
-            ledger.dropped(
-                network.at, "one flat pod network with its own addresses takes the place of overlay networks"
-            )
-        for volume in project.volumes.values():
-            self._note_volume(volume)
-        for resource in (*project.secrets.values(), *project.configs.values()):
-            self._note_content(resource)
-        root = project.root
-        for key, node in root.entries.items():
-            if key.startswith("x-"):
-                ledger.dropped(
-                    node, "an extension: what aliases take from it is accounted for where it lands"
-                )
-            elif key == "version":
-                ledger.dropped(node, "the version of the file format; nothing else depends on it")
-            elif key == "name":
-                ledger.converted(node, "label app.kubernetes.io/part-of")
-            elif key == "models":
-                ledger.refused(node, "deploy the model server as a service")
-        for section in ("services", "networks", "volumes", "secrets", "configs"):
-            self._note_section(section)
-
-    def _note_section(self, section: str) -> None:
-        node = self.project.root.get(section)
-        if not isinstance(node, Table):
-            if node is not None:
-                self.ledger.dropped(node, "it is empty")
-            return
-        if not node.entries:
-            self.ledger.dropped(node, "it is empty")
-        for key, value in node.entries.items():
-            if key.startswith("x-"):
-                self.ledger.dropped(value, "an extension: nothing reads it")
-
-    def _note_volume(self, volume: Resource) -> None:
-        if volume.external:
-            self.ledger.approximated(volume.at, "a claim of that name has to exist", "PersistentVolumeClaim")
-        elif volume.driver not in {"", "local"}:
-            self.ledger.approximated(
-                volume.at,
-                f"driver {volume.driver}: the default storage class serves it",
-                "PersistentVolumeClaim",
-            )
-        elif volume.body is not None and volume.body.get("driver_opts") is not None:
-            self.ledger.refused(
-                volume.at, "driver_opts need a storage class: make one and name it in the claim"
-            )
-        else:
-            self.ledger.converted(volume.at, "PersistentVolumeClaim of the default storage class")
-
-    def _note_content(self, resource: Resource) -> None:
-        if resource.external:
-            self.ledger.approximated(
-                resource.at, "an object of that name has to exist", "Secret or ConfigMap"
-            )
-        elif resource.driver:
-            self.ledger.refused(
-                resource.at, f"driver {resource.driver}: give the value by `file`, or make it `external`"
-            )
-        else:
-            self.ledger.converted(resource.at, "Secret or ConfigMap; values of secrets are in no file")
 
     # -- patches ---------------------------------------------------------------------------
 
@@ -283,22 +168,21 @@ def _namespace(name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
-def _service_ports(ports: tuple[Port, ...], http: int | None) -> list[Object]:
-    found: dict[tuple[int, str], Object] = {}
-    for port in ports:
-        name = port.name or port_name(port.protocol, port.target, http=port.target == http)
-        found.setdefault(
-            (port.target, port.protocol),
-            {"name": name, "port": port.target, "targetPort": name, "protocol": port.protocol.upper()},
+def _check_unique(documents: dict[str, list[Object]]) -> None:
+    """Two objects of one kind and name would be one: an alias that is another service's name."""
+    titles = Counter(_title(item) for objects in documents.values() for item in objects)
+    twice = sorted(title for title, count in titles.items() if count > 1)
+    if twice:
+        raise InputError(
+            f"{len(twice)} object(s) would be made twice",
+            why=", ".join(twice),
+            next_step="rename a service or one of its network aliases",
         )
-    return list(found.values())
 
 
-def _entry_words(port: Port) -> str:
-    inside = f"inside by name on {port.target}"
-    if port.published is None:
-        return f"{inside}, outside on a port of the nodes that the cluster chooses, as Swarm would"
-    return f"{inside}, outside on a port of the nodes that the cluster chooses instead of {port.published}"
+def _title(item: Object) -> str:
+    metadata = item.get("metadata")
+    return f"{item.get('kind')}/{metadata.get('name') if isinstance(metadata, dict) else ''}"
 
 
 def _is(item: Object, patch: Patch) -> bool:

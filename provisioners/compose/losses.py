@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import enum
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from provisioners.compose.nodes import Listing, Node, Table, leaves
+from provisioners.compose.nodes import Leaf, Listing, Node, Table, leaves
 from provisioners.errors import ProvisionError
 
 if TYPE_CHECKING:
@@ -48,8 +48,22 @@ class Loss:
 
 
 def losses_json(losses: Iterable[Loss]) -> str:
-    """Return losses as a JSON list of objects."""
-    return json.dumps([asdict(loss) for loss in losses], indent=1, ensure_ascii=False) + "\n"
+    """Return losses as a JSON list of objects, one on each line."""
+    lines = [
+        json.dumps(
+            {
+                "file": loss.file,
+                "line": loss.line,
+                "path": loss.path,
+                "outcome": loss.outcome.value,
+                "detail": loss.detail,
+                "target": loss.target,
+            },
+            ensure_ascii=False,
+        )
+        for loss in losses
+    ]
+    return "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +126,7 @@ class Ledger:
             ProvisionError: a leaf of the input is not accounted for.
         """
         self._own_entries(project)
+        self._extensions_and_empties(project)
         silent = [leaf for leaf in input_leaves(project) if not self.covers(leaf)]
         if silent:
             named = "; ".join(f"{leaf.file}:{leaf.line} {leaf.path}" for leaf in silent[:_SHOWN])
@@ -124,6 +139,16 @@ class Ledger:
         return tuple(
             sorted(self.entries.values(), key=lambda loss: (order.get(loss.file, 0), loss.line, loss.path))
         )
+
+    def _extensions_and_empties(self, project: Project) -> None:
+        """What says nothing to anyone: `x-` keys anywhere, and keys without a value."""
+        for leaf in input_leaves(project):
+            if self.covers(leaf):
+                continue
+            if any(step.startswith("x-") for step in leaf.path.split(".")):
+                self.dropped(leaf, "an extension: nothing reads it")
+            elif not isinstance(leaf, Leaf) or leaf.is_null:
+                self.dropped(leaf, "it is empty")
 
     def _own_entries(self, project: Project) -> None:
         for item in project.duplicates:

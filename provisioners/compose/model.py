@@ -110,6 +110,7 @@ class Amounts:
     pids: Given[int] | None = None
     gpus: Given[int] | None = None
     gpu_nodes: tuple[Node, ...] = ()
+    other_devices: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,3 +240,4 @@ class Project:
     overridden: tuple[Overridden, ...] = ()
     unset: tuple[Unset, ...] = ()
     mended: tuple[Given[str], ...] = ()
+    inactive: tuple[Given[str], ...] = ()

@@ -34,13 +34,13 @@ def legal_names(names: Iterable[str], what: str) -> dict[str, str]:
     for name in names:
         given.setdefault(legal(name), []).append(name)
     clashes = [
-        f"{' and '.join(group)} both become {label}" for label, group in given.items() if len(group) > 1
+        " and ".join(group) + f" both become {label}" for label, group in given.items() if len(group) > 1
     ]
     if clashes:
         raise InputError(
             f"{len(clashes)} name(s) of {what} collide in Kubernetes",
             why="; ".join(clashes),
-            next_step="rename one of each: letters are lower case there, and only letters, digits and - are allowed",
+            next_step="rename one of each: small letters, digits and - are what Kubernetes allows",
         )
     return {group[0]: label for label, group in given.items()}
 

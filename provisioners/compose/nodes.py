@@ -6,13 +6,13 @@ into something else; the typed model reads each one as what its key asks for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from provisioners.compose import scalars
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,30 +69,37 @@ def place(node: Node) -> str:
 
 def moved(node: Node, path: str) -> Node:
     """Return the node as it stands at another path: an alias, or a merged key."""
+    # `replace` of dataclasses would take four times as long, and big files have many aliases
     if isinstance(node, Leaf):
-        return replace(node, path=path)
+        return Leaf(node.text, node.plain, node.file, node.line, path, node.tag)
     if isinstance(node, Listing):
-        items = tuple(moved(item, f"{path}[{index}]") for index, item in enumerate(node.items))
-        return replace(node, items=items, path=path)
+        items = tuple([moved(item, f"{path}[{index}]") for index, item in enumerate(node.items)])
+        return Listing(items, node.file, node.line, path, node.tag)
     entries = {key: moved(value, f"{path}.{key}") for key, value in node.entries.items()}
-    return replace(node, entries=entries, path=path)
+    return Table(entries, node.file, node.line, path, node.tag, node.merges)
 
 
-def leaves(node: Node) -> Iterator[Leaf | Listing | Table]:
-    """Yield what has to be accounted for under a node: scalars, empty lists and empty tables."""
+def leaves(node: Node) -> list[Node]:
+    """Return what has to be accounted for under a node: scalars, empty lists and empty tables."""
+    found: list[Node] = []
+    _collect(node, found)
+    return found
+
+
+def _collect(node: Node, found: list[Node]) -> None:
     if isinstance(node, Leaf):
-        yield node
+        found.append(node)
     elif isinstance(node, Listing):
         if not node.items:
-            yield node
+            found.append(node)
         for item in node.items:
-            yield from leaves(item)
+            _collect(item, found)
     else:
         if not node.entries and not node.merges:
-            yield node
+            found.append(node)
         for value in node.entries.values():
-            yield from leaves(value)
-        yield from node.merges
+            _collect(value, found)
+        found.extend(node.merges)
 
 
 def plain(node: Node | None) -> object:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from provisioners.compose.model import HealthCheck
 
 INTERVAL_S, TIMEOUT_S, RETRIES, START_INTERVAL_S = 30.0, 30.0, 3, 5.0
-_LOCAL = frozenset(("localhost", "127.0.0.1", "0.0.0.0", "::1"))
+_LOCAL = frozenset(("localhost", "127.0.0.1", "0.0.0.0", "::1"))  # noqa: S104  names in a URL, nothing listens
 _CURL_FLAGS = frozenset(
     (
         "-f",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioners.compose.build import Builder
 from provisioners.compose.envfile import read_env_file
-from provisioners.compose.interpolate import Interpolation, Unset
+from provisioners.compose.interpolate import Interpolation
 from provisioners.compose.merge import Merge
 from provisioners.compose.model import Given, Project, Resource, Service, Source
 from provisioners.compose.nodes import Leaf, Node, Table, place
@@ -16,7 +16,7 @@ from provisioners.compose.reader import Duplicate, Duplicates, read_file
 from provisioners.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _SHOWN = 100
 _NO_NETWORK = frozenset(("default", "host", "none", "bridge"))
@@ -59,7 +59,7 @@ def load_project(
     services = parts.services()
     sections = {name: parts.section(name) for name in ("networks", "volumes", "secrets", "configs")}
     parts.check_references(services, sections)
-    problems = [*interpolation.problems, *_unset_hints(builder, interpolation.unset)]
+    problems = [*interpolation.problems, *_with_hints(builder, interpolation)]
     refused = found if duplicates == "error" else ()
     if problems or refused:
         raise _problems(refused, problems, str(files[0]))
@@ -79,6 +79,7 @@ def load_project(
         overridden=(*merge.overridden, *builder.overridden),
         unset=tuple(interpolation.unset),
         mended=tuple(builder.mended),
+        inactive=tuple(parts.inactive),
     )
 
 
@@ -109,6 +110,7 @@ class _Parts:
 
     builder: Builder
     root: Table
+    inactive: list[Given[str]] = field(default_factory=list)
 
     def services(self) -> dict[str, Service]:
         self.builder.table(self.root, "")
@@ -122,10 +124,19 @@ class _Parts:
             if name.startswith("x-"):
                 continue
             service = self.builder.service(name, value)
-            if service is not None:
+            if service is not None and not self._active(service):
+                self.inactive.append(Given(name, value))
+            elif service is not None:
                 self._later(service.at)
                 found[name] = service
         return found
+
+    def _active(self, service: Service) -> bool:
+        """Whether the service has no profile, or one that COMPOSE_PROFILES names."""
+        node = service.others.get("profiles")
+        wanted = {word.strip() for word in self.builder.variables.get("COMPOSE_PROFILES", "").split(",")}
+        names = {given.value for given in self.builder.texts(node)}
+        return not names or "*" in wanted or bool(names & wanted)
 
     def _later(self, table: Table) -> None:
         for key, text in _LATER.items():
@@ -151,7 +162,8 @@ class _Parts:
         for service in services.values():
             for section, name, at in _references(service):
                 known = services if section == "services" else sections[section]
-                if name in known or (section == "networks" and name in _NO_NETWORK):
+                asleep = section == "services" and any(name == given.value for given in self.inactive)
+                if name in known or asleep or (section == "networks" and name in _NO_NETWORK):
                     continue
                 if self.builder.lenient and section == "networks":
                     text = f"network {name!r} is not defined; pods reach each other without it"
@@ -174,12 +186,14 @@ def _references(service: Service) -> Iterator[tuple[str, str, Node]]:
         yield "services", other.value, other.at
 
 
-def _unset_hints(builder: Builder, unset: Iterable[Unset]) -> Iterator[str]:
+def _with_hints(builder: Builder, interpolation: Interpolation) -> Iterator[str]:
     """Yield the builder's problems; one at a value whose variable was unset names the variable."""
     names: dict[tuple[str, str], list[str]] = {}
-    for item in unset:
+    for item in interpolation.unset:
         names.setdefault((item.file, item.path), []).append(item.name)
     for problem in builder.problems:
+        if (problem.file, problem.path) in interpolation.failed:
+            continue  # it has been told why there is no value
         missing = names.get((problem.file, problem.path))
         yield f"{problem} ({', '.join(missing)} not set)" if missing else str(problem)
 

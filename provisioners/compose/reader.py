@@ -20,7 +20,7 @@ Duplicates = Literal["error", "last"]
 
 MAX_BYTES = 16 * 2**20
 MAX_DEPTH = 64
-MAX_NODES = 400_000
+MAX_NODES = 200_000
 _SHOWN = 200
 
 
@@ -58,7 +58,26 @@ def read_file(path: Path, name: str | None = None) -> Document:
 
 def read_text(text: str, name: str) -> Document:
     """Read YAML text; the same contract as `read_file`."""
+    documents = _Reader(name).read(text)
+    if not documents:
+        raise InputError("the file is empty", where=name, next_step="check that it is the right one")
+    if len(documents) > 1:
+        raise InputError(
+            f"the file has {len(documents)} YAML documents",
+            where=place(documents[1].root),
+            next_step="give each document a file of its own; several files are merged",
+        )
+    return documents[0]
+
+
+def read_documents(text: str, name: str) -> tuple[Document, ...]:
+    """Read all YAML documents of a text, as files of manifests have them."""
     return _Reader(name).read(text)
+
+
+def read_text_of(path: Path, name: str) -> str:
+    """Return the text of a file, within bounds; the same errors as `read_file`."""
+    return _text(path, name)
 
 
 def duplicates_error(found: tuple[Duplicate, ...]) -> InputError:
@@ -140,9 +159,10 @@ class _Reader:
         self._anchors: dict[str, tuple[Node, int]] = {}
         self._duplicates: list[Duplicate] = []
         self._root: Node | None = None
+        self._documents: list[Document] = []
         self._size = 0
 
-    def read(self, text: str) -> Document:
+    def read(self, text: str) -> tuple[Document, ...]:
         import yaml
 
         parser = getattr(yaml, "CLoader", yaml.Loader)(text)
@@ -155,9 +175,7 @@ class _Reader:
             raise _too("the file is nested too deep", self._name) from None
         finally:
             parser.dispose()
-        if self._root is None:
-            raise InputError("the file is empty", where=self._name, next_step="begin with `services:`")
-        return Document(self._root, tuple(self._duplicates))
+        return tuple(self._documents)
 
     def _event(self, event: Any, yaml: Any) -> None:
         kind = type(event)
@@ -171,13 +189,15 @@ class _Reader:
             self._end()
         elif kind is yaml.AliasEvent:
             self._alias(event)
-        elif kind is yaml.DocumentStartEvent and self._root is not None:
-            line = event.start_mark.line + 1
-            raise InputError(
-                "a second YAML document begins here",
-                where=f"{self._name}:{line}",
-                next_step="give each document a file of its own; several files are merged",
-            )
+        elif kind is yaml.DocumentEndEvent:
+            self._end_document()
+
+    def _end_document(self) -> None:
+        root, self._root = self._root, None
+        if root is not None and not (isinstance(root, Leaf) and root.is_null):
+            self._documents.append(Document(root, tuple(self._duplicates)))
+        self._duplicates.clear()
+        self._anchors.clear()
 
     def _scalar(self, event: Any) -> None:
         line = event.start_mark.line + 1
@@ -299,7 +319,7 @@ class _Reader:
 
     def _merge_leaves(self, done: _Open) -> tuple[Leaf, ...]:
         path = f"{done.path}.<<" if done.path else "<<"
-        return tuple(Leaf("<<", True, self._name, line, path) for line, _ in done.merges)
+        return tuple(Leaf("<<", plain=True, file=self._name, line=line, path=path) for line, _ in done.merges)
 
     def _yaml_error(self, error: Any) -> InputError:
         mark = getattr(error, "problem_mark", None)

@@ -77,6 +77,10 @@ def _note_resources(service: Service, shape: Shape, ledger: Ledger) -> None:
 
 def _note_gpus(service: Service, ledger: Ledger) -> None:
     kept = service.deploy.reservations
+    for node in kept.other_devices:
+        ledger.refused(
+            node, "ask for the resource that the device's plugin offers, such as vendor.example/device"
+        )
     for node in kept.gpu_nodes:
         if kept.gpus is not None and kept.gpus.value < 0:
             ledger.refused(node, "all GPUs of a node cannot be asked for: give their count")

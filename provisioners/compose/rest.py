@@ -30,7 +30,7 @@ _DROPPED = {
     "build": "images are built before they are deployed; Swarm ignores it too",
     "develop": "it is for work on one machine",
     "attach": "it is for work on one machine",
-    "profiles": "the service was chosen, and nothing else depends on its profile",
+    "profiles": "one of its profiles is active",
     "mac_address": "pods get theirs from the cluster network",
     "network_mode": "Swarm ignores it; pods share one network",
     "init": "the pause process of the pod reaps what is left over when the main process does not",
@@ -39,6 +39,9 @@ _DROPPED = {
     "cpuset": "the kubelet's CPU manager decides",
     "memswap_limit": "nodes of Kubernetes have no swap by default",
     "mem_swappiness": "nodes of Kubernetes have no swap by default",
+    "oom_kill_disable": "memory limits are always kept",
+    "pids_limit": "the kubelet bounds processes for all pods (podPidsLimit)",
+    "scale": "deploy.replicas says how many",
     "oom_score_adj": "the kubelet sets it from requests and limits",
     "platform": "the image decides; give placement constraints on the architecture to choose nodes",
     "pull_refresh_after": "it is for work on one machine",
@@ -52,6 +55,16 @@ _REFUSED = {
     "cgroup_parent": "the kubelet places pods in cgroups",
     "cgroup": "the kubelet places pods in cgroups",
     "volumes_from": "name the volume in both services",
+    "gpus": "ask for them under deploy.resources.reservations.devices, by count",
+    "label_file": "write the labels into the service",
+    "post_start": "write it as lifecycle.postStart by a patch; it runs beside the main process there",
+    "pre_stop": "write it as lifecycle.preStop by a patch",
+    "cpu_quota": "write it as deploy.resources.limits.cpus",
+    "cpu_period": "write it as deploy.resources.limits.cpus",
+    "cpu_count": "write it as deploy.resources.limits.cpus",
+    "cpu_percent": "write it as deploy.resources.limits.cpus",
+    "cpu_rt_period": "realtime scheduling is not offered",
+    "cpu_rt_runtime": "realtime scheduling is not offered",
     "provider": "deploy what it provides on its own and name it by an ExternalName service",
     "models": "deploy the model server as a service",
     "credential_spec": "it is for Windows accounts",
@@ -61,6 +74,7 @@ _REFUSED = {
     "volume_driver": "this is a version 1 key; name the driver under volumes",
     "use_api_socket": "there is no Docker API on the nodes; use a service account with a Role",
 }
+_SHM = "/dev/shm"  # noqa: S108  the path that the key is about
 _SIGTERM = frozenset(("SIGTERM", "TERM", "15"))
 
 
@@ -134,7 +148,7 @@ def _tmpfs(node: Node, parts: PodParts, ledger: Ledger) -> None:
 
 
 def _shm(node: Node, parts: PodParts, ledger: Ledger) -> None:
-    _memory(parts, "shm", "/dev/shm", _text(node))
+    _memory(parts, "shm", _SHM, _text(node))
     ledger.converted(node, "emptyDir of medium Memory at /dev/shm")
 
 
@@ -229,6 +243,11 @@ def _host(field: str) -> Callable[[Node, PodParts, Ledger], None]:
     return write
 
 
+def _runtime(node: Node, parts: PodParts, ledger: Ledger) -> None:
+    parts.pod["runtimeClassName"] = _text(node)
+    ledger.approximated(node, "a RuntimeClass of that name has to exist", "runtimeClassName")
+
+
 def _stop_signal(node: Node, _parts: PodParts, ledger: Ledger) -> None:
     if _text(node).upper() in _SIGTERM:
         ledger.converted(node, "the default signal")
@@ -299,6 +318,7 @@ _WRITERS: dict[str, Callable[[Node, PodParts, Ledger], None]] = {
     "ipc": _host("hostIPC"),
     "userns_mode": _host("hostUsers"),
     "stop_signal": _stop_signal,
+    "runtime": _runtime,
     "ulimits": _ulimits,
     "security_opt": _security_opt,
     "cpus": _amount("limits", "cpu"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from provisioners.compose import units
 from provisioners.compose.losses import Outcome
 from provisioners.compose.naming import legal, secret_object
+from provisioners.compose.nodes import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,10 @@ _DOCKER_SOCKETS = frozenset(("/var/run/docker.sock", "/run/docker.sock"))
 _KEY_SUFFIXES = (".key", ".pem", ".p12", ".pfx", ".jks")
 _MAX_CONFIG_BYTES = 900 * 1024
 _READABLE = 0o444
+_MOUNT_DETAILS = {
+    "consistency": "it is for Docker on a desktop",
+    "bind": "propagation and creation of the path are matters of the node",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +57,19 @@ class Storage:
         found = Volumes()
         for index, mount in enumerate(service.mounts):
             self._mount(service, name, index, mount, found)
+            self._note_details(mount)
         self._secrets(service, found)
         for index, config in enumerate(service.configs):
             self._config(name, index, config, found)
         return found
+
+    def _note_details(self, mount: Mount) -> None:
+        """Keys of a long mount that say how Docker should do it on its own host."""
+        if isinstance(mount.at, Table):
+            for key, why in _MOUNT_DETAILS.items():
+                node = mount.at.get(key)
+                if node is not None:
+                    self.ledger.dropped(node, why)
 
     # -- mounts ----------------------------------------------------------------------------
 

@@ -105,11 +105,13 @@ def parse_ports(text: str) -> tuple[PortText, ...]:
     host_ip = ""
     if body.startswith("["):
         host_ip, _, body = body[1:].partition("]:")
-    parts = body.split(":")
-    if len(parts) > 2 and not host_ip:
-        host_ip, parts = ":".join(parts[:-2]), parts[-2:]
-    if len(parts) > 2:
+    parts = body.rsplit(":", 2)
+    if len(parts) == len(("ip", "published", "target")) and not host_ip:
+        host_ip, *parts = parts
+    if len(parts) > len(("published", "target")):
         raise UnitError(f"{text!r} is no port; write 8080:80")
+    if host_ip and not _is_address(host_ip):
+        raise UnitError(f"{text!r}: {host_ip!r} is no address")
     targets = _range(parts[-1], text)
     if len(parts) == 1 or not parts[0]:
         return tuple(PortText(target, None, protocol, host_ip) for target in targets)
@@ -119,6 +121,16 @@ def parse_ports(text: str) -> tuple[PortText, ...]:
     if len(published) != len(targets):
         raise UnitError(f"{text!r}: the two ranges differ in length")
     return tuple(PortText(t, p, protocol, host_ip) for p, t in zip(published, targets, strict=True))
+
+
+def _is_address(text: str) -> bool:
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_port(text: str) -> int:

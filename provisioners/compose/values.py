@@ -1,4 +1,4 @@
-"""Reads nodes as the values that keys ask for, and collects every problem instead of stopping at the first."""
+"""Reads nodes as the values that keys ask for, and collects every problem instead of stopping at one."""
 
 from __future__ import annotations
 

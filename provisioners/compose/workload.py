@@ -17,10 +17,10 @@ from provisioners.tiers import PRIMARY, SECONDARY
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provisioners.compose.fit import Fit, Shape
+    from provisioners.compose.context import Context
+    from provisioners.compose.fit import Shape
     from provisioners.compose.losses import Ledger
     from provisioners.compose.model import HealthCheck, Service
-    from provisioners.compose.storage import Storage
 
 Object = dict[str, object]
 
@@ -36,18 +36,6 @@ class Workload:
     objects: tuple[Object, ...]
     secrets: Mapping[str, bytes]
     http_port: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What all workloads of one conversion share."""
-
-    namespace: str
-    project: str
-    fit: Fit
-    ledger: Ledger
-    storage: Storage
-    renamed: Mapping[str, str]
 
 
 def labels_of(name: str, tier: str, project: str) -> Object:

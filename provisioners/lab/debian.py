@@ -110,7 +110,7 @@ def _debootstrap(folder: Path, packages: Sequence[str], say: Callable[[str], Non
         )
     for rest in ("var/cache/apt/archives", "var/lib/apt/lists", "var/log", "debootstrap"):
         shutil.rmtree(folder / rest, ignore_errors=True)
-    (folder / "var/log").mkdir(exist_ok=True)
+    (folder / "var/log").mkdir(parents=True, exist_ok=True)
     (folder / "var/cache/apt/archives/partial").mkdir(parents=True, exist_ok=True)
 
 

@@ -7,6 +7,7 @@ Its socket is named in every call; `DOCKER_HOST` and contexts of the user play n
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -29,6 +30,7 @@ INSTALL = "install it: apt-get install -y docker.io (or docker-ce)"
 
 _START_BOUND_S = 60.0
 _STOP_BOUND_S = 60.0
+_LEFT_OVER_BOUND_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +117,12 @@ def start_engine(say: Callable[[str], None]) -> Engine:
     folder = run_dir()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = lab_dir() / "dockerd.log"
-    if not _own_pid():
+    pid = _own_pid()
+    if not pid:
         (folder / "docker.pid").unlink(missing_ok=True)
         say("starting our own dockerd")
-        start_daemon(_daemon_argv(dockerd, folder), log)
-    _await_answer(engine, log)
+        pid = start_daemon(_daemon_argv(dockerd, folder), log)
+    _await_answer(engine, pid, log)
     return engine
 
 
@@ -138,12 +141,50 @@ def stop_own_engine(say: Callable[[str], None]) -> None:
                 where="localhost",
                 next_step=f"see {lab_dir() / 'dockerd.log'}, then: kill -9 {pid}",
             )
+    _end_left_over()
     for mount in own_mounts():
         run(["umount", "--lazy", mount])
     left = own_mounts()
     if left:
         raise CleanupIncomplete(f"mounts are left: {', '.join(left)}", where="localhost")
     shutil.rmtree(run_dir(), ignore_errors=True)
+
+
+def own_processes() -> dict[int, str]:
+    """Return the processes that work for our engine or our shared SSH connections, by pid.
+
+    They are known by what they are (`containerd`, a shim of it, `ssh:`) and by our own run folder
+    on their command line; a user's own docker client or editor is none of them.
+    """
+    word = f"{run_dir()}/"
+    kinds = ("containerd", "dockerd", "docker-proxy", "ssh:")
+    found: dict[int, str] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            try:
+                line = (
+                    (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+                )
+            except OSError:  # it ended meanwhile
+                continue
+            if word in line and line.split()[0].rpartition("/")[2].startswith(kinds):
+                found[int(folder.name)] = line
+    return found
+
+
+def _end_left_over() -> None:
+    """End what a killed engine left running; raises CleanupIncomplete naming what does not end."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        for pid in own_processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, sign)
+        until = time.monotonic() + _LEFT_OVER_BOUND_S
+        while own_processes() and time.monotonic() < until:
+            time.sleep(0.05)
+    left = own_processes()
+    if left:
+        names = ", ".join(f"pid {pid} ({line[:80]})" for pid, line in left.items())
+        raise CleanupIncomplete(f"processes are left: {names}", where="localhost")
 
 
 def own_mounts() -> tuple[str, ...]:
@@ -184,19 +225,32 @@ def _own_pid() -> int | None:
     return pid if f"--pidfile={run_dir()}/docker.pid".encode() in words else None
 
 
-def _await_answer(engine: Engine, log: Path) -> None:
+def _await_answer(engine: Engine, pid: int, log: Path) -> None:
     until = time.monotonic() + _START_BOUND_S
-    while time.monotonic() < until:
+    ended = False
+    while time.monotonic() < until and not ended:
         if engine.answers():
             return
+        ended = not _is_alive(pid)
         time.sleep(0.2)
     tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
     raise NotReady(
-        f"our dockerd does not answer after {_START_BOUND_S:.0f} s",
+        "our dockerd ended at its start"
+        if ended
+        else f"our dockerd does not answer after {_START_BOUND_S:.0f} s",
         where=engine.host,
         why="\n        ".join(tail) or "its log is empty",
         next_step=f"see {log}",
     )
+
+
+def _is_alive(pid: int) -> bool:
+    """Return whether the process runs; one that ended and waits for its parent does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def container_states(engine: Engine) -> dict[str, str]:

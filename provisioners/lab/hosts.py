@@ -20,6 +20,7 @@ from provisioners.lab.capabilities import allowed_capabilities, may_be_privilege
 from provisioners.lab.engine import LABEL, Engine, container_states, run_dir
 from provisioners.lab.node_image import node_image
 from provisioners.lab.paths import cache_dir, lab_dir
+from provisioners.lab.pinning import pin
 from provisioners.shell import CommandResult, Ssh, run
 from provisioners.steps import for_each
 
@@ -46,11 +47,15 @@ BRIDGE = "gonogo0"
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The `count` node hosts of the lab called `name`, on a bridge network `subnet`."""
+    """The `count` node hosts of the lab called `name`, on a bridge network `subnet`.
+
+    `level` says what will run on them; hosts of another level are made anew, never reused.
+    """
 
     name: str
     count: int
     subnet: str
+    level: str = "lab-upstream"
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -114,9 +119,7 @@ class Hosts:
 
     def pin(self, engine: Engine, cpus: str | None) -> None:
         """Bind all hosts to these CPUs (`0`, `0-2`, ...); None gives them every CPU back."""
-        wanted = cpus or Path("/sys/devices/system/cpu/online").read_text(encoding="ascii").strip()
-        names = [self.container(node.name) for node in self.nodes]
-        engine.run(["update", f"--cpuset-cpus={wanted}", *names]).check()
+        pin(engine, [self.container(node.name) for node in self.nodes], cpus)
 
     def remove(self, engine: Engine) -> None:
         """Remove every container, volume and network that carries our label."""
@@ -165,6 +168,7 @@ class Hosts:
     def _run_argv(self, node: Node) -> list[str]:
         name = self.container(node.name)
         argv = ["--detach", "--tty", "--name", name, "--hostname", node.name, "--label", LABEL]
+        argv += ["--label", f"gonogo.level={self.level}"]
         argv += ["--network", self.name, "--ip", node.address, "--cgroupns", "private"]
         argv += ["--env", "container=docker", "--stop-signal", "SIGRTMIN+3", "--log-opt", "max-size=5m"]
         argv += ["--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"]
@@ -222,7 +226,9 @@ class Hosts:
 
 
 def _recipe(argv: list[str]) -> str:
-    return hashlib.sha256("\0".join(argv).encode()).hexdigest()[:16]
+    """Return a hash of what a host is made of; the key counts, for other keys do not open it."""
+    key = (lab_dir() / "id_ed25519.pub").read_text(encoding="ascii")
+    return hashlib.sha256("\0".join([*argv, key]).encode()).hexdigest()[:16]
 
 
 def _make_key() -> None:

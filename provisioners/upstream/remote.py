@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from provisioners.base import Node
 
 _SECRET = 0o600
-# sh -c SCRIPT sh UNIT...: the names are arguments, never part of the text.
-_START = 'systemctl daemon-reload && systemctl enable --quiet "$@" && systemctl "$0" "$@"'
+# Scripts for `sh -c SCRIPT ARGUMENTS`: names are arguments, never part of the text.
+_START = """
+marker=$0 verb=$1; shift
+systemctl daemon-reload && systemctl enable --quiet "$@" && systemctl $verb "$@" && rm -f "$marker"
+"""
+_COMPARE = '[ ! -e "$0" ] && sha256sum --check --status - && stat --format=%a "$@"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +47,25 @@ def settle(
 ) -> bool:
     """Make the host hold the files and run the units; return whether anything was put.
 
-    Units are restarted when a file differed, started (a no-op where they run) when none did.
+    Units are restarted when a file differed, started (a no-op where they run) when none did. A marker
+    lies on the host from the first file written to the last unit restarted, so that a call which was
+    killed in between is made good by the next.
     """
-    if has_files(node, files):
-        _units(node, "start", units)
+    marker = f"/etc/gonogo-restart-{units[0]}"
+    if has_files(node, files, marker):
+        _units(node, "start", units, marker)
         return False
     say(f"{node.name}: writing {len(files)} files, starting {', '.join(units)}")
-    put_files(node, files)
-    _units(node, "restart", units)
+    put_files(node, {marker: RemoteFile(b""), **files})
+    _units(node, "restart", units, marker)
     return True
 
 
-def has_files(node: Node, files: Mapping[str, RemoteFile]) -> bool:
-    """Return whether the host holds every file, byte by byte (by hash) and with its mode."""
+def has_files(node: Node, files: Mapping[str, RemoteFile], marker: str) -> bool:
+    """Return whether the host holds every file, by hash and mode, and no call was cut off."""
     sums = "".join(f"{hashlib.sha256(f.content).hexdigest()}  {path}\n" for path, f in files.items())
-    if not node.ssh.run(["sha256sum", "--check", "--status", "-"], stdin=sums).ok:
-        return False
-    modes = node.ssh.run(["stat", "--format=%a", *files])
-    return modes.ok and modes.stdout.split() == [f"{f.mode:o}" for f in files.values()]
+    result = node.ssh.run(["sh", "-c", _COMPARE, marker, *files], stdin=sums)
+    return result.ok and result.stdout.split() == [f"{f.mode:o}" for f in files.values()]
 
 
 def put_files(node: Node, files: Mapping[str, RemoteFile]) -> None:
@@ -82,8 +87,8 @@ def _archive(files: Mapping[str, RemoteFile]) -> bytes:
     return buffer.getvalue()
 
 
-def _units(node: Node, verb: str, units: Sequence[str]) -> None:
-    result = node.ssh.run(["sh", "-c", _START, verb, *units], timeout_s=90)
+def _units(node: Node, verb: str, units: Sequence[str], marker: str) -> None:
+    result = node.ssh.run(["sh", "-c", _START, marker, verb, *units], timeout_s=90)
     if not result.ok:
         raise CommandError(result, next_step=f"on the node: journalctl -u {units[0]}")
 

@@ -138,10 +138,16 @@ def gather(store: Store) -> Report:
         gaps=_gaps(verdict, criteria, comparison),
         undone=store.read_undo(),
         problems=store.problems(),
-        extra={
-            str(key): str(value) for key, value in _mapping(run.get("extra") or cluster.get("extra")).items()
-        },
+        extra=_facts(_mapping(run.get("extra") or cluster.get("extra"))),
     )
+
+
+def _facts(extra: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a target says of itself; paths and sockets only say how it was reached."""
+    said = {str(key): str(value) for key, value in extra.items()}
+    return {
+        key: value for key, value in said.items() if value and not value.startswith(("/", "unix:", "tcp:"))
+    }
 
 
 def _gaps(

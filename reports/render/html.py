@@ -102,10 +102,13 @@ def _reasons(report: Report) -> str:
     groups: dict[tuple[Status, bool, str], list[Finding]] = {}
     for finding in unmet:
         groups.setdefault((finding.status, finding.waived, finding.why), []).append(finding)
-    items = [_reason(found) for found in list(groups.values())[:_MOST_REASONS]]
+    shown = list(groups.values())[:_MOST_REASONS]
+    items = [_reason(found) for found in shown if found[0].status is Status.FAIL]
+    # Doubts about the run itself come before what is undecided, which often follows from them.
+    items += [page(reason) for reason in report.verdict.reasons if reason not in known]
+    items += [_reason(found) for found in shown if found[0].status is not Status.FAIL]
     if len(groups) > _MOST_REASONS:
         items.append(f'<a href="#criteria">and {len(groups) - _MOST_REASONS} more reasons</a>')
-    items += [page(reason) for reason in report.verdict.reasons if reason not in known]
     if not items:
         items = ["All blocking criteria passed; nothing casts doubt on the run.", *_response(report)]
     return section("Why", bullets(items))

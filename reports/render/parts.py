@@ -25,12 +25,13 @@ def chip(status: Status, note: str = "") -> str:
     """Return a status as a coloured word with a sign."""
     tone, sign = _CHIPS[status]
     name = str(status).replace("_", " ")
-    return f'<span class="chip {tone}"><span aria-hidden="true">{sign} </span>{name}{page(note)}</span>'
+    said = f"{name} {page(note)}" if note else name
+    return f'<span class="chip {tone}"><span aria-hidden="true">{sign} </span>{said}</span>'
 
 
 def finding_chip(finding: Finding) -> str:
     """Return a finding's status; a waived failure says so."""
-    return chip(finding.status, " (waived)" if finding.waived else "")
+    return chip(finding.status, "(waived)" if finding.waived else "")
 
 
 def section(title: str, body: str, *, ident: str = "", css: str = "") -> str:

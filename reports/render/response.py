@@ -106,7 +106,7 @@ def _numbers(one: Mapping[str, Any]) -> tuple[str, ...]:
         _fixed(one.get("swarm_ms"), 2, ""),
         _fixed(one.get("kubernetes_ms"), 2, ""),
         _percent(one.get("margin")),
-        page(one.get("outcome_without_floor")),
+        f'<span class="nowrap">{page(one.get("outcome_without_floor"))}</span>',
         _percent(one.get("smallest_detectable")),
         _fixed(deciding, 0, " s") if one.get("ratio") is not None or deciding else "unknown",
         f"{number(one.get('n_a'))} / {number(one.get('n_b'))}",

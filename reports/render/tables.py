@@ -42,14 +42,15 @@ def criteria(report: Report) -> str:
 def _criterion(report: Report, finding: Finding) -> str:
     links = ", ".join(f'<a href="#e-{line}">{line}</a>' for line in finding.evidence[:_MOST_LINKS])
     hidden = len(finding.evidence) - _MOST_LINKS
-    seen = f'<br><span class="soft small nowrap">{number(finding.samples)} samples</span>'
+    observed = page(f"{number(finding.observed)} {finding.unit}".strip(), 80)
+    samples = f'<span class="soft small nowrap">{number(finding.samples)} samples</span>'
+    seen = samples if finding.samples else ""
     name = f"<code>{page(finding.criterion)}</code>"
     return row(
         (
             f'{name}<br><span class="soft">{page(report.title(finding.criterion))}</span>',
             finding_chip(finding),
-            page(f"{number(finding.observed)} {finding.unit}".strip(), 80)
-            + (seen if finding.samples else ""),
+            "<br>".join(part for part in (observed, seen) if part),
             page(finding.limit, 80),
             page(finding.why, 500),
             (links or '<span class="soft">none</span>') + (f" +{hidden}" if hidden > 0 else ""),
@@ -149,7 +150,7 @@ def evidence(report: Report) -> str:
 
 
 def _row(line: int, one: Evidence) -> str:
-    attempt = f" (attempt {one.attempt})" if one.attempt > 1 else ""
+    attempt = f"(attempt {one.attempt})" if one.attempt > 1 else ""
     why = f"{page(one.why, 300)}<br>" if one.why else ""
     return row(
         (

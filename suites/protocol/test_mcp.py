@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fixtures.record import Record
     from provisioners.base import ServiceSpec, Side, Target
 
+    Connect = Callable[[Target, ServiceSpec], McpClient]
+
 NO_TOOL = "gonogo_no_such_tool"
 
 
@@ -24,13 +26,14 @@ NO_TOOL = "gonogo_no_such_tool"
 def test_server_speaks_mcp(
     target: Target,
     server: ServiceSpec,
-    mcp: McpClient,
+    mcp: Connect,
     refused: Callable[[McpClient, str], str],
     record: Record,
 ) -> None:
     where = f"{target.side}: {server.name}"
-    hello = mcp.hello()
-    tools = mcp.tools()
+    client = mcp(target, server)
+    hello = client.hello()
+    tools = client.tools()
     record(
         observed=100.0 if tools else 0.0,
         unit="%",
@@ -47,24 +50,24 @@ def test_server_speaks_mcp(
     if safe is None:
         record.inconclusive(f"{where} offers no tool that can be called safely")
         return
-    result = mcp.call(safe.name)
+    result = client.call(safe.name)
     assert not result.is_error, f"{where}: tool {safe.name} answered an error: {result.text[:300]}"
     said = result.structured.get("service", server.name)
     assert said == server.name, f"{where}: {said} answers at its address"
     # Control: a server that answers anything to anything shows nothing by its answers.
-    assert refused(mcp, NO_TOOL), f"{where} does not refuse {NO_TOOL}, a tool that nobody made"
+    assert refused(client, NO_TOOL), f"{where} does not refuse {NO_TOOL}, a tool that nobody made"
 
 
 @pytest.mark.criterion("cutover.services")
 def test_same_contract_on_both_sides(
     both: Mapping[Side, Target],
     server: ServiceSpec,
-    client_of: Callable[[Target, ServiceSpec], McpClient],
+    mcp: Connect,
     record: Record,
 ) -> None:
     contracts: dict[str, Sequence[Tool]] = {}
     for side, target in both.items():
-        client = client_of(target, server)
+        client = mcp(target, server)
         client.hello()
         contracts[side] = client.tools()
     first, second = ({tool.name: tool for tool in tools} for tools in contracts.values())

@@ -23,7 +23,7 @@ def test_killed_container_comes_back(
     target: Target,
     workload: Sequence[ServiceSpec],
     fault: Breaker,
-    client_of: Callable[[Target, ServiceSpec], McpClient],
+    mcp: Callable[[Target, ServiceSpec], McpClient],
     record: Record,
 ) -> None:
     victim = _victim(workload)
@@ -49,7 +49,7 @@ def test_killed_container_comes_back(
         return
     assert slowest is not None, f"{where} was not back after {seen.waited_s:.0f} s: {', '.join(seen.running)}"
     assert slowest < LIMIT_S, f"{where} took {slowest:.1f} s to come back"
-    client = client_of(target, victim)
+    client = mcp(target, victim)
     client.hello()
     assert client.tools(), f"{where} answers again, but offers no tools"
 

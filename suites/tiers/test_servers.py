@@ -79,9 +79,8 @@ def test_both_sides_run_the_same_images(both: Mapping[Side, Target], record: Rec
 def test_health_and_readiness_answer(
     target: Target, server: ServiceSpec, http_get: Get, record: Record
 ) -> None:
-    base = target.url(server.name).rstrip("/")
-    answers = {path: http_get(base + path) for path in ("/health", "/ready")}
-    nowhere = http_get(base + "/gonogo-no-such-page")
+    answers = {path: http_get(target, server.name, path) for path in ("/health", "/ready")}
+    nowhere = http_get(target, server.name, "/gonogo-no-such-page")
     good = sum(answer.status == HTTP_OK for answer in answers.values())
     record(observed=100.0 * good / len(answers), unit="%", samples=len(answers))
     for path, answer in answers.items():
@@ -99,15 +98,16 @@ def test_health_and_readiness_answer(
 def _problems(target: Target, promised: Sequence[ServiceSpec]) -> dict[str, str]:
     """Return what is wrong with each service that is not as promised."""
     found = {one.name: one for one in target.services()}
-    wrong = {spec.name: _problem(spec, found.get(spec.name)) for spec in promised}
+    wrong = {spec.name: _problem(spec, found.get(spec.name), len(target.nodes)) for spec in promised}
     return {name: problem for name, problem in wrong.items() if problem}
 
 
-def _problem(spec: ServiceSpec, seen: Service | None) -> str:
+def _problem(spec: ServiceSpec, seen: Service | None, nodes: int) -> str:
     if seen is None:
         return "is not deployed"
-    if seen.desired != spec.replicas:
-        return f"wants {seen.desired} replicas, {spec.replicas} were promised"
+    replicas = nodes if spec.per_node else spec.replicas
+    if seen.desired != replicas:
+        return f"wants {seen.desired} replicas, {replicas} were promised"
     if seen.ready != seen.desired or seen.ready == 0:
         return f"has {seen.ready} of {seen.desired} replicas ready"
     missing = sorted(set(spec.ports) - set(seen.ports))
