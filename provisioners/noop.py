@@ -87,7 +87,7 @@ class NoopProvisioner:
         run_id: str = "",
     ) -> None:
         self._mutations = mutations
-        self._folder = Path(tempfile.mkdtemp(prefix="gonogo-noop-"))
+        self._folder = Path(tempfile.gettempdir()) / f"gonogo-noop-{secrets.token_hex(6)}"
         self._pids: dict[Side, int] = {}
         # Two neighbouring /24 blocks, drawn so that runs side by side do not meet.
         first, second = 64 + secrets.randbelow(128), 2 * secrets.randbelow(127)
@@ -154,6 +154,7 @@ class NoopProvisioner:
         return Step(f"start {side} stub", start, done=lambda: side in self._pids)
 
     def _start(self, side: Side) -> None:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
         names = ",".join(node.name for node in self._cluster.nodes)
         path, log = self._socket(side), self._folder / f"{side}.log"
         server = [sys.executable, "-m", "fixtures.mcp_server", "--all", str(path), "--side", str(side)]

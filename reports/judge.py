@@ -222,7 +222,9 @@ def _reasons(status: Status, counted: Sequence[Evidence]) -> list[str]:
 
 def _passed(counted: Sequence[Evidence]) -> str:
     checks = len({row.check for row in counted})
-    return f"{checks} {'check' if checks == 1 else 'checks'} passed"
+    text = f"{checks} {'check' if checks == 1 else 'checks'} passed"
+    said = {row.why for row in counted if row.why}
+    return f"{text}: {said.pop()}" if len(said) == 1 else text
 
 
 def _on_sides(why: str, sides: Sequence[str]) -> str:
@@ -330,8 +332,8 @@ def _verdict(
     doubts: Sequence[str],
     notes: Sequence[str],
 ) -> Verdict:
-    blocking = [finding for finding in findings if finding.blocking and not finding.waived]
-    failed = [finding for finding in blocking if finding.status is Status.FAIL]
+    blocking = [finding for finding in findings if finding.blocking]
+    failed = [finding for finding in blocking if finding.status is Status.FAIL and not finding.waived]
     unsure = [finding for finding in blocking if finding.status not in {Status.PASS, Status.FAIL}]
     stops = []
     if level is Level.STUB:
@@ -361,11 +363,14 @@ def _said(finding: Finding) -> str:
 def _headline(
     blocking: Sequence[Finding], failed: Sequence[Finding], unsure: Sequence[Finding], tail: Sequence[str]
 ) -> str:
-    passed = len(blocking) - len(failed) - len(unsure)
+    waived = [one.criterion for one in blocking if one.waived]
+    passed = len(blocking) - len(failed) - len(unsure) - len(waived)
     parts = [f"{passed} of {len(blocking)} blocking criteria shown"]
     if failed:
         parts.append(f"failed: {_named([one.criterion for one in failed])}")
     if unsure:
         parts.append(f"undecided: {_named([one.criterion for one in unsure])}")
+    if waived:
+        parts.append(f"waived: {_named(waived)}")
     parts += [clip(text, _LONGEST_TAIL) for text in tail[:1]]
     return "; ".join(parts)

@@ -181,6 +181,7 @@ def test_a_waived_failure_stays_a_failure_and_does_not_block():
     criteria = [criterion(), criterion("b.two", ["test_two"])]
     verdict = decide(rows, criteria, [Waiver("a.one", "Ana", "moves next week", "2026-11-24")])
     assert verdict.decision is Decision.GO
+    assert verdict.headline.endswith("1 of 2 blocking criteria shown; waived: a.one")
     assert verdict.findings[0].status is Status.FAIL
     assert verdict.findings[0].waived
 

@@ -208,7 +208,7 @@ def test_down_leaves_nothing_behind_and_the_report_renders_without_the_lab(
 
 def _locust_of(folder: Path, run: subprocess.Popen[Any]) -> int:
     """Wait until the run's Locust has sent requests; return its process id."""
-    samples = folder / "runs/latest/samples/samples.bin"
+    samples = folder / "runs/latest/samples/requests.bin"
     _wait_until(
         lambda: run.poll() is None and samples.exists() and samples.stat().st_size > 20_000,
         420,

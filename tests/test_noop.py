@@ -93,7 +93,7 @@ def test_every_mutation_is_used_here():
 def test_up_creates_everything_once(started):
     _, _, first, up_s = started
     assert all(len(result.created) == len(SPECS) for result in first.values())
-    assert up_s < 20  # 2 s on an idle machine; the bound is for a busy one
+    assert up_s < 30  # 2 s on an idle machine; the bound is for a busy one
 
 
 def test_applying_again_changes_nothing_but_where_it_is_broken(swarm, kubernetes):
@@ -179,8 +179,11 @@ def test_nodes_and_namespaces(swarm, kubernetes):
     assert list(kubernetes.namespaces()) == ["default"]
 
 
-def test_a_killed_replica_comes_back_but_where_it_is_broken(swarm, kubernetes):
+def test_it_can_kill(swarm):
     assert isinstance(swarm, Kill)
+
+
+def test_a_killed_replica_comes_back_but_where_it_is_broken(swarm, kubernetes):
     before = {target.side: target.replicas("codacy-v2")[0] for target in (swarm, kubernetes)}
     for target in (swarm, kubernetes):
         target.kill(before[target.side])
@@ -244,12 +247,13 @@ os.kill(os.getpid(), signal.SIGKILL)
         timeout=60,
         check=False,
     )
-    *pids, _ = done.stdout.split()
+    *pids, folder = done.stdout.split()
     assert len(pids) == 2, done.stderr
     until = time.monotonic() + 5
-    while any(alive(pid) for pid in pids) and time.monotonic() < until:
+    while (any(alive(pid) for pid in pids) or Path(folder).exists()) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(alive(pid) for pid in pids)
+    assert not Path(folder).exists()
 
 
 def alive(pid: str) -> bool:

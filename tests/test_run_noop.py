@@ -162,7 +162,7 @@ def wait_for(folder: Path, phase: str) -> None:
     wanted = {
         "start": "runs/latest/run.json",
         "checks": "runs/latest/logs/read-checks.log",
-        "load": "runs/latest/samples/samples.bin",
+        "load": "runs/latest/samples/requests.bin",
     }
     deadline = time.monotonic() + 60
     while not (folder / wanted[phase]).exists():

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,7 +11,14 @@ import yaml
 from provisioners.base import Bundle, Cluster, Kill, Node, Side
 from provisioners.errors import InputError, NotReady, ProvisionError
 from provisioners.shell import CommandResult, Ssh
-from provisioners.swarm_objects import parse_node, parse_service, parse_task, restarts, shared_network
+from provisioners.swarm_objects import (
+    SwarmService,
+    parse_node,
+    parse_service,
+    parse_task,
+    restarts,
+    shared_network,
+)
 from provisioners.swarm_stack import prepare_stack
 from provisioners.swarm_target import SwarmTarget, compare_contents
 from provisioners.swarm_wait import (
@@ -25,7 +33,7 @@ from provisioners.swarm_wait import (
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "swarm.json").read_text())
 
 
-def service(name):
+def service(name: str) -> SwarmService:
     rows = [parse_service(row, "sophia") for row in RECORDED["services"]]
     return next(row for row in rows if row.name == name)
 
@@ -101,35 +109,46 @@ def test_listing_rows_with_extras_are_read():
     assert (task.service, task.slot, task.wanted, task.state, task.error) == ("a", "1", False, "failed", "x")
 
 
-def row(number=1, state="failed", error="task: non-zero exit (1)", wanted=False, slot="1"):
+def row(
+    number: int = 1,
+    state: str = "failed",
+    error: str = "task: non-zero exit (1)",
+    *,
+    wanted: bool = False,
+    slot: str = "1",
+) -> TaskRow:
     return TaskRow(f"t{number}", "a", slot, "node1", wanted, state, error)
 
 
 def test_one_or_two_failures_of_a_slot_may_be_an_accident():
-    assert service_failure([row(0, "starting", "", True), row(1), row(2)], Seen()) == ""
+    assert service_failure([row(0, "starting", "", wanted=True), row(1), row(2)], Seen()) == ""
 
 
 def test_a_slot_that_keeps_failing_has_failed():
-    reason = service_failure([row(0, "ready", "", True), row(1), row(2), row(3)], Seen())
+    reason = service_failure([row(0, "ready", "", wanted=True), row(1), row(2), row(3)], Seen())
     assert reason.startswith("3 tasks of one slot failed")
     assert "non-zero exit (1)" in reason
 
 
 def test_failures_from_before_the_wait_do_not_count():
     assert (
-        service_failure([row(0, "ready", "", True), row(1), row(2), row(3)], Seen(before=frozenset({"t3"})))
+        service_failure(
+            [row(0, "ready", "", wanted=True), row(1), row(2), row(3)], Seen(before=frozenset({"t3"}))
+        )
         == ""
     )
 
 
 def test_failures_of_different_slots_do_not_add_up():
-    tasks = [row(9, "running", "", True, "1"), *(row(i, slot=str(i)) for i in (1, 2, 3))]
-    tasks += [row(10 + i, "starting", "", True, str(i)) for i in (2, 3)]
+    tasks = [row(9, "running", "", wanted=True, slot="1"), *(row(i, slot=str(i)) for i in (1, 2, 3))]
+    tasks += [row(10 + i, "starting", "", wanted=True, slot=str(i)) for i in (2, 3)]
     assert service_failure(tasks, Seen()) == ""
 
 
 def test_an_image_that_is_not_there_ends_the_wait_at_once():
-    reason = service_failure([row(1, "rejected", "No such image: x:1"), row(2, "pending", "", True)], Seen())
+    reason = service_failure(
+        [row(1, "rejected", "No such image: x:1"), row(2, "pending", "", wanted=True)], Seen()
+    )
     assert reason == "rejected by node1: No such image: x:1"
 
 
@@ -143,7 +162,7 @@ def test_an_unhealthy_container_has_had_its_own_budget():
 def test_a_task_that_no_node_takes_ends_the_wait_after_a_while():
     clock = [0.0]
     seen = Seen(now=lambda: clock[0])
-    pending = [row(1, "pending", "no suitable node (insufficient resources on 3 nodes)", True)]
+    pending = [row(1, "pending", "no suitable node (insufficient resources on 3 nodes)", wanted=True)]
     assert service_failure(pending, seen) == ""
     clock[0] = 31.0
     assert "insufficient resources" in service_failure(pending, seen)
@@ -154,7 +173,7 @@ def test_a_restart_policy_that_gave_up_is_a_failure():
 
 
 def test_what_a_service_waits_for_is_said():
-    assert waits_for([row(1, "starting", "", True)]) == "its health check"
+    assert waits_for([row(1, "starting", "", wanted=True)]) == "its health check"
     assert waits_for([]) == "its tasks"
 
 
@@ -173,7 +192,7 @@ configs: {conf: {file: ./conf/c}}
 """
 
 
-def bundle(text=STACK, conf="1", secret=b"hunter2"):
+def bundle(text: str = STACK, conf: str = "1", secret: bytes = b"hunter2") -> Bundle:
     return Bundle(Side.SWARM, "ns", {"stack.yml": text, "conf/c": conf}, (), {"pw": secret})
 
 
@@ -236,8 +255,8 @@ def test_contents_are_compared_by_what_they_are():
 class CannedSsh(Ssh):
     """A host that gives recorded answers by the words of the command, and notes what it was asked."""
 
-    answers: dict = field(default_factory=dict)
-    asked: list = field(default_factory=list)
+    answers: dict[str, str] = field(default_factory=dict)
+    asked: list[tuple[str, Any]] = field(default_factory=list)
 
     def run(self, argv, *, timeout_s=60.0, stdin=None, env=None):
         words = [word for word in argv if word not in {"--format", "{{json .}}"}]
@@ -249,7 +268,7 @@ class CannedSsh(Ssh):
         return CommandResult(tuple(argv), self.host, 1, "", f"unexpected: {line}", 0.0)
 
 
-def lines(rows):
+def lines(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(one) + "\n" for one in rows)
 
 
@@ -328,6 +347,10 @@ def test_host_mode_without_a_running_task_is_not_ready(target):
         target.url("asana-v2")
 
 
+def test_a_swarm_target_can_kill(target):
+    assert isinstance(target, Kill)
+
+
 def test_dns_round_robin_has_no_virtual_address(target):
     assert target.service_address("asana-v2") is None
     assert target.dns_name("asana-v2") == "asana-v2"
@@ -336,7 +359,6 @@ def test_dns_round_robin_has_no_virtual_address(target):
 def test_exec_and_kill_go_to_the_replicas_own_node(target):
     (replica,) = target.replicas("asana-v2")
     assert target.exec(replica, ["true"]).stdout == "done"
-    assert isinstance(target, Kill)
     target.kill(replica)
     asked = [line for node in target.nodes if node.name == replica.node for line, _ in node.ssh.asked]
     assert f"docker exec {replica.id} true" in asked

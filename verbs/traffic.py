@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,7 +126,7 @@ def _judge(config: Config, store: Store, run: LoadRun, unequal: tuple[str, ...])
     store.write_json("load/quantiles.json", summary.quantiles_json())
     store.write_json("load/summary.json", summary.summary_json())
     comparison = compare(
-        store.read_windows(), _counts(summary), _rules(config), _conditions(summary, unequal, broken)
+        store.read_windows(), summary.counts(), _rules(config), _conditions(summary, unequal, broken)
     )
     store.write_json("load/comparison.json", comparison.to_json())
     store.evidence(comparison_evidence(comparison))
@@ -139,14 +138,6 @@ def _rules(config: Config) -> Rules:
 
     margin = margin_of(config.load)
     return Rules(margin_ratio=margin.share, margin_floor_ms=margin.floor_ms)
-
-
-def _counts(summary: LoadSummary) -> dict[str, dict[str, int]]:
-    counts: defaultdict[str, dict[str, int]] = defaultdict(lambda: {"sent": 0, "failed": 0})
-    for row in summary.errors:
-        counts[row.side]["sent"] += row.requests
-        counts[row.side]["failed"] += row.errors
-    return dict(counts)
 
 
 def _conditions(summary: LoadSummary, unequal: tuple[str, ...], broken: tuple[str, ...]) -> Conditions:

@@ -72,6 +72,7 @@ class Builder(Values):
             self._check_image(image)
         self._check_build(get("build"))
         files = tuple(self._env_files(get("env_file")))
+        deploy = self._deploy(table)
         return Service(
             name=name,
             at=table,
@@ -88,14 +89,14 @@ class Builder(Values):
             configs=tuple(self._file_refs(get("configs"), "configs", "/")),
             networks=tuple(self._networks(get("networks"))),
             healthcheck=self._healthcheck(get("healthcheck")),
-            deploy=self._deploy(table),
+            deploy=deploy,
             depends_on=self._depends_on(get("depends_on")),
             labels=self.pairs(get("labels")),
             user=self.text(get("user")),
             working_dir=self.text(get("working_dir")),
             hostname=self.text(get("hostname")),
             stop_grace_s=self.read(get("stop_grace_period"), units.parse_duration_s),
-            others={key: value for key, value in table.entries.items() if key not in _TYPED},
+            others=self._others(table, deploy),
         )
 
     def _deploy(self, table: Table) -> Deploy:
@@ -103,6 +104,12 @@ class Builder(Values):
         deploy = deploy_of(self, table.get("deploy"))
         scale = self.read(table.get("scale"), count)
         return replace(deploy, replicas=scale) if scale and deploy.replicas is None else deploy
+
+    def _others(self, table: Table, deploy: Deploy) -> dict[str, Node]:
+        used = deploy.replicas.at if deploy.replicas else None
+        return {
+            key: value for key, value in table.entries.items() if key not in _TYPED and value is not used
+        }
 
     def _check_image(self, image: Given[str]) -> None:
         text = image.value

@@ -93,7 +93,8 @@ def _debootstrap(folder: Path, packages: Sequence[str], say: Callable[[str], Non
     config = folder / "etc/dpkg/dpkg.cfg.d/gonogo"
     config.parent.mkdir(parents=True)
     config.write_text(_DPKG, encoding="ascii")
-    debs = cache_dir() / "debs"
+    # One folder a root: two debootstraps that fetch the same packages into one would undo each other's work.
+    debs = cache_dir() / "debs" / folder.name
     debs.mkdir(parents=True, exist_ok=True)
     argv = [program, "--variant=minbase", f"--cache-dir={debs}", f"--include={','.join(packages)}"]
     if source.keyring:

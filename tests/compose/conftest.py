@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ Load = Callable[..., Project]
 def load(tmp_path: Path) -> Load:
     """Return a function that loads compose texts, later ones over earlier ones."""
 
-    def load_texts(*texts: str, env: dict[str, str] | None = None, **options: object) -> Project:
+    def load_texts(*texts: str, env: dict[str, str] | None = None, **options: Any) -> Project:
         files = []
         for index, text in enumerate(texts):
             path = tmp_path / f"compose-{index}.yml"

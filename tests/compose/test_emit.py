@@ -4,11 +4,57 @@ import yaml
 from provisioners.compose.emit import to_yaml
 
 AWKWARD = [
-    "22:22", "on", "NO", "y", "0644", "1e3", "null", "~", "", " lead", "trail ", "a: b", "#x", "- x", "{x}", "*a", "&a",
-    "%d", "@x", "`x`", "'q'", '"q"', "a\\b", "line\nbreak", "line\nbreak\n", "\n\n", "\n lead", "a\n\nb", "tab\there",
-    "\u2028", "\x07", "é", "😀", "2001-01-01", "=", "<<", "!x", "?", "-", ":", "a:", "true", "1_000", "0x1F", ".5", "inf",
-    "x\n---\ny", "a\r\nb", "\ufeffx", "key: |\n  x",
-]  # fmt: skip
+    "22:22",
+    "on",
+    "NO",
+    "y",
+    "0644",
+    "1e3",
+    "null",
+    "~",
+    "",
+    " lead",
+    "trail ",
+    "a: b",
+    "#x",
+    "- x",
+    "{x}",
+    "*a",
+    "&a",
+    "%d",
+    "@x",
+    "`x`",
+    "'q'",
+    '"q"',
+    "a\\b",
+    "line\nbreak",
+    "line\nbreak\n",
+    "\n\n",
+    "\n lead",
+    "a\n\nb",
+    "tab\there",
+    "\u2028",
+    "\x07",
+    "é",
+    "😀",
+    "2001-01-01",
+    "=",
+    "<<",
+    "!x",
+    "?",
+    "-",
+    ":",
+    "a:",
+    "true",
+    "1_000",
+    "0x1F",
+    ".5",
+    "inf",
+    "x\n---\ny",
+    "a\r\nb",
+    "\ufeffx",
+    "key: |\n  x",
+]
 
 
 @pytest.mark.parametrize("text", AWKWARD)
@@ -21,7 +67,14 @@ def test_any_text_comes_back(text: str) -> None:
 
 
 def test_data_comes_back_the_same_twice() -> None:
-    data = {"a": {}, "b": [], "c": [[1, [2]], [{"x": [{}]}], []], "d": None, "e": [True, 0.5, 1], "f": {"g": {"h": "i"}}}
+    data = {
+        "a": {},
+        "b": [],
+        "c": [[1, [2]], [{"x": [{}]}], []],
+        "d": None,
+        "e": [True, 0.5, 1],
+        "f": {"g": {"h": "i"}},
+    }
     assert yaml.safe_load(to_yaml(data)) == data
     assert to_yaml(data) == to_yaml(data)
 

@@ -24,7 +24,7 @@ def objects(project: Project, tiers: Tiers = NONE, fit: Fit | None = None) -> di
     bundle, _ = kubernetes_bundle(project, tiers, fit or Fit())
     found = {}
     for text in bundle.files.values():
-        for item in yaml.safe_load_all(text):
+        for item in yaml.load_all(text, Loader=yaml.CSafeLoader):
             found[f"{item['kind']}/{item['metadata']['name']}"] = item
     return found
 
@@ -34,7 +34,9 @@ def container(project: Project, title: str = "Deployment/web") -> dict[str, Any]
 
 
 def stack(project: Project, tiers: Tiers = NONE, fit: Fit | None = None) -> dict[str, Any]:
-    return dict(yaml.safe_load(swarm_bundle(project, tiers, fit or Fit()).files["stack.yml"]))
+    return dict(
+        yaml.load(swarm_bundle(project, tiers, fit or Fit()).files["stack.yml"], Loader=yaml.CSafeLoader)
+    )
 
 
 # -- the lab's input ---------------------------------------------------------------------------
@@ -45,7 +47,9 @@ def test_the_sample_deploys_alike_on_both_sides(sample: Project, tiers: Tiers, l
     swarm = stack(sample, tiers, lab_fit)["services"]
     assert len(swarm) == 21
     for name, service in swarm.items():
-        kind = next(key for key in ("Deployment", "StatefulSet", "DaemonSet") if f"{key}/{name}" in kubernetes)
+        kind = next(
+            key for key in ("Deployment", "StatefulSet", "DaemonSet") if f"{key}/{name}" in kubernetes
+        )
         item = kubernetes[f"{kind}/{name}"]
         pod = item["spec"]["template"]["spec"]
         box = pod["containers"][0]
@@ -91,16 +95,22 @@ def test_promises_and_labels(sample: Project, tiers: Tiers, lab_fit: Fit) -> Non
     assert bundle.services == swarm_bundle(sample, tiers, lab_fit).services
     assert sum(spec.mcp for spec in bundle.services) == 16
     first = bundle.services[0]
-    assert (first.name, first.tier, first.ports, first.calls) == ("ai-memory", "primary", (9000,), ("redis", "postgres"))
+    assert (first.name, first.tier, first.ports, first.calls) == (
+        "ai-memory",
+        "primary",
+        (9000,),
+        ("redis", "postgres"),
+    )
     found = objects(sample, tiers, lab_fit)
     labels = found["Service/hubspot"]["metadata"]["labels"]
     assert (labels["tier"], labels["mcp-tier"]) == ("mcp", "primary")
     assert found["Service/redis"]["metadata"]["labels"]["tier"] == "backend"
     assert {item["metadata"].get("namespace", "sophia-mcp") for item in found.values()} == {"sophia-mcp"}
     nodes = {
-        item["spec"]["template"]["spec"].get("nodeSelector", {}).get("kubernetes.io/hostname") for key, item in found.items()
+        item["spec"]["template"]["spec"].get("nodeSelector", {}).get("kubernetes.io/hostname")
+        for key, item in found.items()
         if key.split("/")[0] in {"Deployment", "StatefulSet"}
-    }  # fmt: skip
+    }
     assert nodes == {"node1", "node2", "node3"}
 
 
@@ -119,7 +129,11 @@ def test_docker_accepts_the_stack(sample: Project, tiers: Tiers, lab_fit: Fit, t
     (tmp_path / "stack.yml").write_text(swarm_bundle(sample, tiers, lab_fit).files["stack.yml"])
     try:
         done = subprocess.run(
-            ["docker", "stack", "config", "-c", "stack.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
+            ["docker", "stack", "config", "-c", "stack.yml"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except FileNotFoundError:
         pytest.skip("there is no docker command here")
@@ -143,7 +157,9 @@ def test_several_copies_spread_over_nodes(sample: Project, tiers: Tiers) -> None
 
 
 def test_overrides_by_service(sample: Project, tiers: Tiers) -> None:
-    fit = Fit(cpus=0.5, services={"redis": ServiceFit(replicas=3, cpus=2, memory="1G")}, pin={"hubspot": "gpu1"})
+    fit = Fit(
+        cpus=0.5, services={"redis": ServiceFit(replicas=3, cpus=2, memory="1G")}, pin={"hubspot": "gpu1"}
+    )
     found = objects(sample, tiers, fit)
     redis = found["StatefulSet/redis"]["spec"]
     assert redis["replicas"] == 3
@@ -152,7 +168,11 @@ def test_overrides_by_service(sample: Project, tiers: Tiers) -> None:
     assert hubspot["nodeSelector"] == {"kubernetes.io/hostname": "gpu1"}
     with pytest.raises(InputError, match="hubspot: several copies are pinned to one node"):
         kubernetes_bundle(sample, tiers, Fit(entry="node", pin={"hubspot": "gpu1"}))
-    for wrong in (Fit(pin={"no": "x"}), Fit(services={"no": ServiceFit()}), Fit(substitutes={"no": Substitute("x")})):
+    for wrong in (
+        Fit(pin={"no": "x"}),
+        Fit(services={"no": ServiceFit()}),
+        Fit(substitutes={"no": Substitute("x")}),
+    ):
         with pytest.raises(InputError, match="no, which the compose files do not have"):
             kubernetes_bundle(sample, tiers, wrong)
 
@@ -164,11 +184,18 @@ def test_a_substitute_has_image_command_and_environment(load: Load) -> None:
     assert (box["image"], box["args"]) == ("mine", ["run"])
     assert {entry["name"]: entry["value"] for entry in box["env"]} == {"A": "1", "B": "2"}
     service = stack(project, NONE, fit)["services"]["web"]
-    assert (service["image"], service["command"], service["environment"]) == ("mine", ["run"], {"A": "1", "B": "2"})
+    assert (service["image"], service["command"], service["environment"]) == (
+        "mine",
+        ["run"],
+        {"A": "1", "B": "2"},
+    )
 
 
 def test_reservations_stay_below_fitted_limits(load: Load) -> None:
-    text = HEAD + "    deploy: {resources: {limits: {cpus: '3', memory: 8G}, reservations: {cpus: '2', memory: 4G}}}\n"
+    text = (
+        HEAD + "    deploy: {resources: {limits: {cpus: '3', memory: 8G}, reservations: {cpus: '2', "
+        "memory: 4G}}}\n"
+    )
     project, fit = load(text), Fit(cpus=0.5, memory="256M")
     box = objects(project, NONE, fit)["Deployment/web"]["spec"]["template"]["spec"]["containers"][0]
     both = {"cpu": "500m", "memory": "256Mi"}
@@ -179,8 +206,15 @@ def test_reservations_stay_below_fitted_limits(load: Load) -> None:
 
 def test_patches(sample: Project, tiers: Tiers) -> None:
     patch = Patch("Service", "hubspot", "spec.ports[0].targetPort", 1)
-    assert objects(sample, tiers, Fit(patches=(patch,)))["Service/hubspot"]["spec"]["ports"][0]["targetPort"] == 1
-    for wrong in (Patch("Service", "no", "spec", 1), Patch("Service", "hubspot", "spec.no.x", 1), Patch("Service", "hubspot", "spec.ports[9]", 1)):
+    assert (
+        objects(sample, tiers, Fit(patches=(patch,)))["Service/hubspot"]["spec"]["ports"][0]["targetPort"]
+        == 1
+    )
+    for wrong in (
+        Patch("Service", "no", "spec", 1),
+        Patch("Service", "hubspot", "spec.no.x", 1),
+        Patch("Service", "hubspot", "spec.ports[9]", 1),
+    ):
         with pytest.raises(InputError, match="the patch of Service"):
             kubernetes_bundle(sample, tiers, Fit(patches=(wrong,)))
 
@@ -189,7 +223,10 @@ def test_patches(sample: Project, tiers: Tiers) -> None:
 
 
 def test_commands_are_escaped(load: Load) -> None:
-    project = load(HEAD + "    entrypoint: sh -c\n    command: ['echo $$(hostname) $${X}']\n    environment: ['A=$$(B)']\n")
+    project = load(
+        HEAD
+        + "    entrypoint: sh -c\n    command: ['echo $$(hostname) $${X}']\n    environment: ['A=$$(B)']\n"
+    )
     box = container(project)
     assert box["command"] == ["sh", "-c"]
     assert box["args"] == ["echo $$(hostname) ${X}"]
@@ -200,7 +237,9 @@ def test_commands_are_escaped(load: Load) -> None:
 
 
 def test_secrets_in_plain_sight_move(load: Load) -> None:
-    project = load(HEAD + "    environment: [DB_PASSWORD=hunter2, 'URL=postgres://u:hunter3@db/x', TOKEN_TTL=60]\n")
+    project = load(
+        HEAD + "    environment: [DB_PASSWORD=hunter2, 'URL=postgres://u:hunter3@db/x', TOKEN_TTL=60]\n"
+    )
     bundle, losses = kubernetes_bundle(project, NONE, Fit())
     assert sorted(bundle.secrets.values()) == [b"hunter2", b"postgres://u:hunter3@db/x"]
     assert "hunter" not in str(bundle.files)
@@ -215,17 +254,28 @@ def test_secrets_in_plain_sight_move(load: Load) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "secret"),
     [
-        ("POSTGRES_PASSWORD", "x", True), ("API_KEY", "x", True), ("GITHUB_TOKEN", "x", True), ("SECRET", "x", True),
-        ("POSTGRES_PASSWORD_FILE", "/run/secrets/x", False), ("PASSWORD", "", False), ("KEYBOARD", "x", False),
-        ("MONKEY", "x", False), ("URL", "http://u:p@h", True), ("URL", "http://u@h", False), ("TOKEN_URL", "http://x", False),
+        ("POSTGRES_PASSWORD", "x", True),
+        ("API_KEY", "x", True),
+        ("GITHUB_TOKEN", "x", True),
+        ("SECRET", "x", True),
+        ("POSTGRES_PASSWORD_FILE", "/run/secrets/x", False),
+        ("PASSWORD", "", False),
+        ("KEYBOARD", "x", False),
+        ("MONKEY", "x", False),
+        ("URL", "http://u:p@h", True),
+        ("URL", "http://u@h", False),
+        ("TOKEN_URL", "http://x", False),
     ],
-)  # fmt: skip
+)
 def test_what_counts_as_a_secret(name: str, value: str, secret: bool) -> None:
     assert is_secret(name, value) is secret
 
 
 def test_templates_of_swarm(load: Load) -> None:
-    text = HEAD + "    environment: ['N={{.Node.Hostname}}', 'T=x-{{.Task.Name}}-y', 'S={{.Service.Name}}', 'J={{ other }}']\n"
+    text = (
+        HEAD + "    environment: ['N={{.Node.Hostname}}', 'T=x-{{.Task.Name}}-y', 'S={{.Service.Name}}', "
+        "'J={{ other }}']\n"
+    )
     entries = container(load(text))["env"]
     assert entries[0] == {"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
     assert entries[1:3] == [
@@ -238,7 +288,8 @@ def test_templates_of_swarm(load: Load) -> None:
 
 def test_kinds_of_workloads(load: Load) -> None:
     text = (
-        "services:\n  a: {image: x}\n  b: {image: x, volumes: ['v:/v']}\n  c: {image: x, deploy: {mode: global}}\n"
+        "services:\n  a: {image: x}\n  b: {image: x, volumes: ['v:/v']}\n"
+        "  c: {image: x, deploy: {mode: global}}\n"
         "  d: {image: x, deploy: {restart_policy: {condition: none}}}\n"
         "  e: {image: x, deploy: {mode: replicated-job, replicas: 3}}\n"
         "  f: {image: x, volumes: ['s:/s']}\n  g: {image: x, volumes: ['s:/s']}\nvolumes: {v: {}, s: {}}\n"
@@ -246,9 +297,15 @@ def test_kinds_of_workloads(load: Load) -> None:
     found = objects(load(text))
     titles = {title for title in found if not title.startswith(("Service/", "Namespace/"))}
     assert titles == {
-        "Deployment/a", "StatefulSet/b", "DaemonSet/c", "Job/d", "Job/e", "Deployment/f", "Deployment/g",
+        "Deployment/a",
+        "StatefulSet/b",
+        "DaemonSet/c",
+        "Job/d",
+        "Job/e",
+        "Deployment/f",
+        "Deployment/g",
         "PersistentVolumeClaim/s",
-    }  # fmt: skip
+    }
     assert found["StatefulSet/b"]["spec"]["volumeClaimTemplates"][0]["metadata"]["name"] == "v"
     assert found["Job/e"]["spec"]["completions"] == 3
     assert found["Job/d"]["spec"]["backoffLimit"] == 0
@@ -257,7 +314,8 @@ def test_kinds_of_workloads(load: Load) -> None:
 def test_renamed_services_are_followed(load: Load) -> None:
     text = (
         "services:\n  My_DB: {image: x, expose: ['1']}\n"
-        "  web: {image: x, environment: ['A=tcp://My_DB:1/My_DB', 'B=My_DB:1,other:2', 'C=My_DB', 'D=xMy_DB:1']}\n"
+        "  web: {image: x, environment: ['A=tcp://My_DB:1/My_DB', 'B=My_DB:1,other:2', 'C=My_DB', "
+        "'D=xMy_DB:1']}\n"
     )
     project = load(text)
     found = objects(project)
@@ -270,7 +328,13 @@ def test_renamed_services_are_followed(load: Load) -> None:
 
 
 def test_names() -> None:
-    assert [legal(name) for name in ("Web_1", "9lives", "-x-", "ü", "a" * 70)] == ["web-1", "s-9lives", "x", "unnamed", "a" * 63]
+    assert [legal(name) for name in ("Web_1", "9lives", "-x-", "ü", "a" * 70)] == [
+        "web-1",
+        "s-9lives",
+        "x",
+        "unnamed",
+        "a" * 63,
+    ]
     assert followed("redis://u@OLD:1", {"OLD": "new"}) == "redis://u@new:1"
     assert secret_object("My_Secret.x") == "my-secret.x"
 
@@ -284,7 +348,10 @@ def test_services_by_port(load: Load) -> None:
     assert found["Service/a"]["spec"]["type"] == "ClusterIP"
     assert [port["port"] for port in found["Service/a"]["spec"]["ports"]] == [8080, 53, 9]
     assert found["Service/a-entry"]["spec"]["type"] == "NodePort"
-    assert [(port["port"], port["protocol"]) for port in found["Service/a-entry"]["spec"]["ports"]] == [(8080, "TCP"), (53, "UDP")]
+    assert [(port["port"], port["protocol"]) for port in found["Service/a-entry"]["spec"]["ports"]] == [
+        (8080, "TCP"),
+        (53, "UDP"),
+    ]
     assert found["Service/b"]["spec"]["clusterIP"] == "None"
     assert found["Service/see"]["spec"]["selector"] == found["Service/c"]["spec"]["selector"]
     clash = "services:\n  a: {image: x}\n  b: {image: x, networks: {n: {aliases: [a]}}}\nnetworks: {n: {}}\n"
@@ -299,15 +366,22 @@ def test_files_go_along(load: Load, tmp_path: Path) -> None:
     (tmp_path / "tls").mkdir()
     (tmp_path / "tls" / "server.key").write_text("PRIVATE")
     project = load(
-        HEAD + "    volumes: ['./one.conf:/etc/one.conf:ro', './conf.d:/etc/conf.d', './tls:/tls:ro', './gone:/gone',"
+        HEAD + "    volumes: ['./one.conf:/etc/one.conf:ro', './conf.d:/etc/conf.d', './tls:/tls:ro', "
+        "'./gone:/gone',"
         " '/var/run/docker.sock:/var/run/docker.sock', '/srv:/srv']\n"
     )
     bundle, losses = kubernetes_bundle(project, NONE, Fit())
-    outcomes = {loss.path.rpartition(".")[2]: loss.outcome.value for loss in losses if ".volumes[" in loss.path}
+    outcomes = {
+        loss.path.rpartition(".")[2]: loss.outcome.value for loss in losses if ".volumes[" in loss.path
+    }
     assert outcomes == {
-        "volumes[0]": "converted", "volumes[1]": "approximated", "volumes[2]": "approximated", "volumes[3]": "refused",
-        "volumes[4]": "dropped", "volumes[5]": "approximated",
-    }  # fmt: skip
+        "volumes[0]": "converted",
+        "volumes[1]": "approximated",
+        "volumes[2]": "approximated",
+        "volumes[3]": "refused",
+        "volumes[4]": "dropped",
+        "volumes[5]": "approximated",
+    }
     assert bundle.secrets == {"web-server.key": b"PRIVATE"}
     assert "PRIVATE" not in str(bundle.files)
     assert objects(project)["ConfigMap/web-files-0"]["data"] == {"one.conf": "one\n"}
@@ -327,7 +401,8 @@ def test_files_go_along_on_swarm_too(load: Load, tmp_path: Path) -> None:
 def test_secrets_and_configs(load: Load, tmp_path: Path) -> None:
     (tmp_path / "s").write_bytes(b"value\n")
     text = HEAD + (
-        "    secrets: [s, {source: s, target: /etc/s, mode: 0400}, out]\n    configs: [{source: c, target: /etc/c}]\n"
+        "    secrets: [s, {source: s, target: /etc/s, mode: 0400}, out]\n"
+        "    configs: [{source: c, target: /etc/c}]\n"
         "secrets: {s: {file: ./s}, out: {external: true, name: outer}}\nconfigs: {c: {content: hello}}\n"
     )
     project = load(text)
@@ -347,7 +422,10 @@ def test_secrets_and_configs(load: Load, tmp_path: Path) -> None:
         ("node.role!=manager", {"key": "node-role.kubernetes.io/control-plane", "operator": "DoesNotExist"}),
         ("node.hostname == a", {"key": "kubernetes.io/hostname", "operator": "In", "values": ["a"]}),
         ("node.labels.gpu != no", {"key": "gpu", "operator": "NotIn", "values": ["no"]}),
-        ("node.platform.arch == x86_64", {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}),
+        (
+            "node.platform.arch == x86_64",
+            {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
+        ),
         ("node.id == x", None),
         ("nonsense", None),
     ],
@@ -382,11 +460,16 @@ def test_gpus(load: Load) -> None:
 
 def test_other_keys(load: Load) -> None:
     text = HEAD + (
-        "    user: '1000:1000'\n    working_dir: /w\n    hostname: h\n    stop_grace_period: 1m\n    read_only: true\n"
-        "    cap_add: [NET_ADMIN]\n    cap_drop: [ALL]\n    tmpfs: ['/t:size=64m']\n    shm_size: 1g\n    dns: 1.1.1.1\n"
-        "    extra_hosts: ['a:1.2.3.4']\n    sysctls: {net.core.somaxconn: 1024}\n    group_add: ['5']\n    pid: host\n"
-        "    tty: true\n    security_opt: ['no-new-privileges:true']\n    mem_limit: 1g\n    ulimits: {nofile: 10}\n"
-        "    labels: {'com.x/a b': v}\n    logging: {driver: json-file}\n    x-own: 1\n    devices: ['/dev/x:/dev/x']\n"
+        "    user: '1000:1000'\n    working_dir: /w\n    hostname: h\n    stop_grace_period: 1m\n"
+        "    read_only: true\n"
+        "    cap_add: [NET_ADMIN]\n    cap_drop: [ALL]\n    tmpfs: ['/t:size=64m']\n"
+        "    shm_size: 1g\n    dns: 1.1.1.1\n"
+        "    extra_hosts: ['a:1.2.3.4']\n    sysctls: {net.core.somaxconn: 1024}\n"
+        "    group_add: ['5']\n    pid: host\n"
+        "    tty: true\n    security_opt: ['no-new-privileges:true']\n    mem_limit: 1g\n"
+        "    ulimits: {nofile: 10}\n"
+        "    labels: {'com.x/a b': v}\n    logging: {driver: json-file}\n    x-own: 1\n"
+        "    devices: ['/dev/x:/dev/x']\n"
     )
     project = load(text)
     pod = objects(project)["Deployment/web"]["spec"]["template"]

@@ -33,14 +33,14 @@ def yaml_leaves(path: Path) -> set[tuple[str, int]]:
     """Every leaf of a file as PyYAML sees it, with merge keys left as they are written."""
     found: set[tuple[str, int]] = set()
 
-    def walk(node: yaml.Node, at: str) -> None:
+    def walk(node: yaml.Node | None, at: str) -> None:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 walk(value, f"{at}.{key.value}" if at else key.value)
         elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
                 walk(item, f"{at}[{index}]")
-        else:
+        elif node is not None:
             found.add((at, node.start_mark.line + 1))
 
     walk(yaml.compose(path.read_text(), Loader=yaml.SafeLoader), "")
@@ -49,7 +49,9 @@ def yaml_leaves(path: Path) -> set[tuple[str, int]]:
 
 def is_covered(path: str, entries: set[str]) -> bool:
     while path and path not in entries:
-        path = path[: max(path.rfind("."), path.rfind("["))] if max(path.rfind("."), path.rfind("[")) > 0 else ""
+        path = (
+            path[: max(path.rfind("."), path.rfind("["))] if max(path.rfind("."), path.rfind("[")) > 0 else ""
+        )
     return bool(path)
 
 
@@ -113,11 +115,27 @@ def test_overridden_and_duplicate_values_are_dropped(load: Load) -> None:
 @pytest.mark.parametrize(
     ("body", "path", "outcome"),
     [
-        ("    deploy: {restart_policy: {condition: on-failure}}", "deploy.restart_policy.condition", "approximated"),
+        (
+            "    deploy: {restart_policy: {condition: on-failure}}",
+            "deploy.restart_policy.condition",
+            "approximated",
+        ),
         ("    deploy: {restart_policy: {condition: any}}", "deploy.restart_policy.condition", "converted"),
-        ("    deploy: {update_config: {failure_action: rollback}}", "deploy.update_config.failure_action", "approximated"),
-        ("    deploy: {placement: {constraints: [node.role == manager]}}", "deploy.placement.constraints[0]", "approximated"),
-        ("    deploy: {placement: {constraints: [node.id == x]}}", "deploy.placement.constraints[0]", "refused"),
+        (
+            "    deploy: {update_config: {failure_action: rollback}}",
+            "deploy.update_config.failure_action",
+            "approximated",
+        ),
+        (
+            "    deploy: {placement: {constraints: [node.role == manager]}}",
+            "deploy.placement.constraints[0]",
+            "approximated",
+        ),
+        (
+            "    deploy: {placement: {constraints: [node.id == x]}}",
+            "deploy.placement.constraints[0]",
+            "refused",
+        ),
         ("    volumes: ['/var/run/docker.sock:/var/run/docker.sock']", "volumes[0]", "dropped"),
         ("    network_mode: host", "network_mode", "dropped"),
         ("    user: nobody", "user", "refused"),

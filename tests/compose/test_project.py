@@ -51,8 +51,13 @@ def test_environment_wins_over_env_files(tmp_path: Path) -> None:
 def test_environment_forms(load: Load) -> None:
     text = HEAD + "    environment: {A: on, B: 0644, C: true, D: , E: '', F: 1.50}\n"
     assert values(load(text, env={"D": "passed"})) == {
-        "A": "on", "B": "0644", "C": "true", "D": "passed", "E": "", "F": "1.50",
-    }  # fmt: skip
+        "A": "on",
+        "B": "0644",
+        "C": "true",
+        "D": "passed",
+        "E": "",
+        "F": "1.50",
+    }
     text = HEAD + "    environment: [A=1, B, 'C=x=y', A=2]\n"
     project = load(text, env={})
     assert values(project) == {"A": "2", "B": None, "C": "x=y"}
@@ -62,8 +67,11 @@ def test_environment_forms(load: Load) -> None:
 def test_env_file(load: Load, tmp_path: Path) -> None:
     (tmp_path / "web.env").write_text("A=file\nB=file\n")
     project = load(HEAD + "    env_file: web.env\n    environment: [B=own]\n")
-    assert {var.name: var.value for var in project.services["web"].file_environment} == {"A": "file", "B": "file"}
-    with pytest.raises(InputError, match="env file absent.env is not there"):
+    assert {var.name: var.value for var in project.services["web"].file_environment} == {
+        "A": "file",
+        "B": "file",
+    }
+    with pytest.raises(InputError, match=r"env file absent\.env is not there"):
         load(HEAD + "    env_file: absent.env\n")
     load(HEAD + "    env_file: [{path: absent.env, required: false}]\n")
 
@@ -78,7 +86,8 @@ def test_merging_rules(load: Load) -> None:
     over = (
         "services:\n  web:\n    image: nginx:2\n    command: c\n    environment: {B: 3, C: 4}\n"
         "    ports: ['443:443', '81:81']\n    volumes: ['other:/data']\n    networks: {two: {aliases: [w]}}\n"
-        "    dns: [1.1.1.1, 8.8.8.8]\n    healthcheck: {test: [CMD, b]}\n    labels: [k=w]\n  new: {image: x}\n"
+        "    dns: [1.1.1.1, 8.8.8.8]\n    healthcheck: {test: [CMD, b]}\n    labels: [k=w]\n"
+        "  new: {image: x}\n"
     )
     project = load(base, over)
     web = project.services["web"]
@@ -130,7 +139,7 @@ def test_reset_and_override(load: Load) -> None:
         ("services: {web: {image: a, depends_on: [d]}}", "service 'd' is not defined"),
         ("services: {web: {image: a, healthcheck: {test: [curl, x]}}}", "begins with CMD"),
         ("services: {web: {image: a, healthcheck: {interval: 30}}}", "no duration"),
-        ("services: {web: {image: a, command: \"'\"}}", "cannot be split"),
+        ('services: {web: {image: a, command: "\'"}}', "cannot be split"),
         ("services: {web: {image: a, environment: {A: [1]}}}", "a text is wanted"),
         ("services: {web: {image: 'a b'}}", "no image name"),
         ("services: {web: {image: a, extends: {service: b}}}", "`extends` is not read yet"),
@@ -148,7 +157,10 @@ def test_problems_name_file_line_and_fix(load: Load, text: str, words: str) -> N
 
 
 def test_all_problems_at_once(load: Load) -> None:
-    text = "services:\n  a: {image: x, deploi: {}}\n  b: {ports: [x]}\n  c: {image: '${NO}/x:${TAG:?set the tag}'}\n"
+    text = (
+        "services:\n  a: {image: x, deploi: {}}\n  b: {ports: [x]}\n"
+        "  c: {image: '${NO}/x:${TAG:?set the tag}'}\n"
+    )
     with pytest.raises(InputError) as caught:
         load(text)
     assert "4 problems" in str(caught.value)
@@ -172,7 +184,8 @@ def test_duplicates(load: Load) -> None:
 def test_last_mends_what_can_be_read(load: Load) -> None:
     text = HEAD + (
         "    networks: [lost]\n    deploy:\n      resources:\n        generic_resources:\n"
-        "          - discrete_resource_spec: {kind: NVIDIA-GPU, value: 1}\n        reservations: {memory: 1G}\n"
+        "          - discrete_resource_spec: {kind: NVIDIA-GPU, value: 1}\n"
+        "        reservations: {memory: 1G}\n"
     )
     with pytest.raises(InputError) as caught:
         load(text)

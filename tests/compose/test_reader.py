@@ -15,15 +15,27 @@ def test_every_leaf_has_path_and_line() -> None:
     assert found == {("a", 1), ("b[0]", 3), ("b[1].c", 4), ("b[1].d[0]", 5), ("b[1].d[1]", 5)}
 
 
-@pytest.mark.parametrize("text", ["22:22", "on", "0644", "1_000", "0x10", "1e", "yes", "12:30:45", "2001-01-01"])
+@pytest.mark.parametrize(
+    "text", ["22:22", "on", "0644", "1_000", "0x10", "1e", "yes", "12:30:45", "2001-01-01"]
+)
 def test_yaml_1_1_scalars_stay_text(text: str) -> None:
     assert plain(read_text(f"a: {text}", "f").root) == {"a": text}
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1", 1), ("-3", -3), ("0.5", 0.5), ("1e3", 1000.0), ("true", True), ("False", False), ("~", None), ("", None), ("'1'", "1")],
-)  # fmt: skip
+    [
+        ("1", 1),
+        ("-3", -3),
+        ("0.5", 0.5),
+        ("1e3", 1000.0),
+        ("true", True),
+        ("False", False),
+        ("~", None),
+        ("", None),
+        ("'1'", "1"),
+    ],
+)
 def test_scalars_of_yaml_1_2(text: str, value: object) -> None:
     assert plain(read_text(f"a: {text}", "f").root) == {"a": value}
 
