@@ -10,5 +10,6 @@ pytest_plugins = [
     "fixtures.web",
     "fixtures.mcp",
     "fixtures.load",
+    "fixtures.latency",
     "fixtures.fault",
 ]

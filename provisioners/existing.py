@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioners.base import Node
+    from provisioners.kubeconfig import Kubeconfig
     from provisioners.lab.preflight import Check
 
 _LONGEST_FOLDER = 48  # ssh adds 58 characters, and a socket's path has 107 at most
@@ -73,7 +74,8 @@ class ExistingProvisioner:
         self.wanted = {Side.SWARM: swarm_id or "", Side.KUBERNETES: kube_system_uid or ""}
         self.namespace = namespace
         self.stack = stack
-        self._pinned: Path | None = None
+        self._chosen: Kubeconfig | None = None
+        self._is_pinned = False
 
     def steps(self) -> Sequence[Step]:
         """Return the checks, the cheapest first: files, hosts, identities."""
@@ -85,17 +87,19 @@ class ExistingProvisioner:
 
     def cluster(self) -> Cluster:
         """Return how to reach both sides, through a copy of the kubeconfig that is ours alone."""
-        config = read_kubeconfig(self.kubeconfig, self.kube_context)
-        if self._pinned is None:
-            name = f"{config.ca_hash[:12] or 'cluster'}-{self.wanted[Side.KUBERNETES][:8] or 'unnamed'}.yaml"
-            self._pinned = pin_kubeconfig(config, state_dir() / "existing" / name)
+        config = self._config()
+        name = f"{config.ca_hash[:12] or 'cluster'}-{self.wanted[Side.KUBERNETES][:8] or 'unnamed'}.yaml"
+        pinned = state_dir() / "existing" / name
+        if not self._is_pinned:
+            pin_kubeconfig(config, pinned)
+            self._is_pinned = True
         extra = {"kube_ca_sha256": config.ca_hash}
         extra |= {"docker_context": self.docker_context} if self.docker_context else {}
         return Cluster(
             kind="existing",
             level="existing",
             nodes=self._nodes(),
-            kubeconfig=self._pinned,
+            kubeconfig=pinned,
             kube_context=config.context,
             namespace=self.namespace,
             stack=self.stack,
@@ -125,8 +129,14 @@ class ExistingProvisioner:
     def _nodes(self) -> tuple[Node, ...]:
         return read_inventory(self.inventory, control_dir=_control_dir())
 
+    def _config(self) -> Kubeconfig:
+        """Return the context as first read: a switch elsewhere meanwhile has no effect."""
+        if self._chosen is None:
+            self._chosen = read_kubeconfig(self.kubeconfig, self.kube_context)
+        return self._chosen
+
     def _check_kubeconfig(self, say: Callable[[str], None]) -> None:
-        config = read_kubeconfig(self.kubeconfig, self.kube_context)
+        config = self._config()
         require_usable(config)
         say(f"context {config.context}, {config.server}")
 
@@ -172,7 +182,7 @@ class ExistingProvisioner:
         from provisioners.lab.preflight import Check
 
         try:
-            config = read_kubeconfig(self.kubeconfig, self.kube_context)
+            config = self._config()
         except InputError as error:
             return Check("kubeconfig", ok=False, detail=str(error), fix=error.next_step)
         problems = kubeconfig_problems(config)

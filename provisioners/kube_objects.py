@@ -55,6 +55,7 @@ class Pod:
     containers: tuple[Container, ...]
     unschedulable: str  # the scheduler's message; empty when it has a node
     startup_budget_s: float  # how long its own probes give it to get ready
+    probed: bool  # every container has a readiness probe: its word is worth more than "it runs"
     created: str
     revision: str  # tells pods of one template from those of another
     reason: str = ""  # why the whole pod failed, such as Evicted
@@ -162,6 +163,7 @@ def parse_pod(row: Object) -> Pod:
         started_at=_started_at(status),
         containers=tuple(_container(item) for item in statuses),
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        probed=all("readinessProbe" in item for item in spec.get("containers") or []),
         created=meta.get("creationTimestamp") or "",
         revision=_revision(meta.get("labels") or {}),
         startup_budget_s=max((_budget_s(item) for item in spec.get("containers") or []), default=0.0),

@@ -209,7 +209,6 @@ class KubernetesTarget:
         self.kube.patch(f"/api/v1/nodes/{node}", {"spec": {"unschedulable": None}})
 
     def _service(self, workload: Workload, pods: Sequence[Pod]) -> Service:
-        spec = self.specs.get(workload.name)
         digests = {
             self._config_digest(pod.node, pod.containers[0].image_id)
             for pod in pods
@@ -217,10 +216,10 @@ class KubernetesTarget:
         }
         return Service(
             name=workload.name,
-            tier=spec.tier if spec else workload.labels.get("mcp-tier", ""),
+            tier=workload.labels.get("mcp-tier", ""),
             desired=workload.desired,
             ready=workload.ready,
-            ports=spec.ports if spec else workload.ports,
+            ports=workload.ports,
             image=workload.image,
             image_id=",".join(sorted(digests)),
             cpu_limit=workload.cpu_limit,

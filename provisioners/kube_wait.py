@@ -12,14 +12,16 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from provisioners.base import Readiness, ServiceFailure
+from provisioners.base import ServiceFailure
 from provisioners.errors import ProvisionError
 from provisioners.kube import WatchExpired
 from provisioners.kube_objects import WORKLOAD_KINDS, parse_pod, parse_workload
+from provisioners.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from provisioners.base import Readiness
     from provisioners.kube import Kube, Object
     from provisioners.kube_objects import Container, Pod, Workload
 
@@ -105,27 +107,20 @@ def wait_for_workloads(
     kube: Kube, namespace: str, services: Sequence[str], timeout_s: float, say: Callable[[str], None]
 ) -> Readiness:
     """Wait until the named workloads are ready or failed, at most `timeout_s` seconds."""
-    return _Wait(kube, namespace, tuple(services), timeout_s, say).run()
+    return _Wait(kube, namespace, Tally(tuple(services), say), timeout_s).run()
 
 
 class _Wait:
     """One wait: the objects as last seen, kept up to date by one watching thread a kind."""
 
-    def __init__(
-        self,
-        kube: Kube,
-        namespace: str,
-        services: tuple[str, ...],
-        timeout_s: float,
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, kube: Kube, namespace: str, tally: Tally, timeout_s: float) -> None:
         self.kube = kube
         self.namespace = namespace
-        self.services = services
-        self.started = time.monotonic()
-        self.deadline = self.started + timeout_s
-        self.say = say
+        self.tally = tally
+        self.services = tally.services
+        self.deadline = time.monotonic() + timeout_s
         self.held = Held()
+        self.calm: frozenset[str] | None = None  # ready when the wait began, without a restart
         self.paths = {"Pod": f"/api/v1/namespaces/{namespace}/pods"} | {
             kind: kube.resource(version, kind).path(namespace) for version, kind in WORKLOAD_KINDS
         }
@@ -134,7 +129,6 @@ class _Wait:
         self.ended = threading.Event()
         self.failed: dict[str, tuple[str, Pod | None]] = {}
         self.asked: set[tuple[str, int]] = set()
-        self.told = ""
 
     def run(self) -> Readiness:
         for kind, path in self.paths.items():
@@ -196,17 +190,23 @@ class _Wait:
             for name, row in self.objects[kind].items()
             if name in self.services
         }
+        if self.calm is None:
+            self.calm = frozenset(name for name, workload in found.items() if _is_calm(workload, pods))
         waiting: dict[str, str] = {}
         for service in self.services:
             workload = found.get(service)
-            if workload and workload.is_ready:
+            if workload and self._is_ready(workload, pods):
                 self.failed.pop(service, None)
             elif service not in self.failed:
                 what = self._look_at(service, workload, pods)
                 if what:
                     waiting[service] = what
-        self._tell(waiting)
+        self.tally.tell(waiting, self.failed)
         return waiting
+
+    def _is_ready(self, workload: Workload, pods: Sequence[Pod]) -> bool:
+        proven = workload.name in (self.calm or ()) or all(pod.probed for pod in workload.current(pods))
+        return self.tally.settled(workload.name, ready=workload.is_ready, proven=proven)
 
     def _look_at(self, service: str, workload: Workload | None, pods: Sequence[Pod]) -> str:
         """Return what the service waits for; empty when it was found to have failed."""
@@ -224,6 +224,8 @@ class _Wait:
                 self.failed[service] = (reason, pod)
                 return ""
         unready = [pod for pod in own if not pod.ready]
+        if workload.is_ready:
+            return "a few seconds without a crash"
         return pod_waits_for(unready[0]) if unready else "the controller"
 
     def _killed_by_probe(self, pod: Pod) -> str:
@@ -231,7 +233,7 @@ class _Wait:
         for container in pod.containers:
             key = (pod.uid + container.name, container.restarts)
             new = self.held.new_restarts(pod, container)
-            if new < 1 or container.ended_status not in KILLED or key in self.asked:
+            if new < 1 or key in self.asked:
                 continue
             self.asked.add(key)
             for message in self._events(pod):
@@ -247,27 +249,11 @@ class _Wait:
         )
         return [str(row.get("message", "")) for row in rows]
 
-    def _tell(self, waiting: Mapping[str, str]) -> None:
-        done = len(self.services) - len(waiting) - len(self.failed)
-        names = ", ".join(f"{name} ({what})" for name, what in sorted(waiting.items())[:3])
-        more = f" and {len(waiting) - 3} more" if len(waiting) > 3 else ""  # noqa: PLR2004 - as cut above
-        text = f"{done} of {len(self.services)} ready" + (f"; waiting for {names}{more}" if waiting else "")
-        if text != self.told:
-            self.told = text
-            self.say(text)
-
     def _readiness(self, waiting: Mapping[str, str]) -> Readiness:
-        duration_s = time.monotonic() - self.started
-        late = {
-            name: (f"not ready after {duration_s:.0f} s: waiting for {what}", None)
-            for name, what in waiting.items()
-        }
-        failed = {**self.failed, **late}
-        return Readiness(
-            ready=tuple(name for name in self.services if name not in failed),
-            failed=tuple(self._failure(name, *why) for name, why in failed.items()),
-            duration_s=duration_s,
-        )
+        duration_s = self.tally.seconds
+        late = {name: (why, None) for name, why in self.tally.late(waiting).items()}
+        failures = tuple(self._failure(name, *why) for name, why in {**self.failed, **late}.items())
+        return self.tally.readiness(failures, duration_s)
 
     def _failure(self, service: str, reason: str, pod: Pod | None) -> ServiceFailure:
         pod = pod or self._some_pod(service)
@@ -300,6 +286,10 @@ class _Wait:
                 if text.strip():
                     return text
         return ""
+
+
+def _is_calm(workload: Workload, pods: Sequence[Pod]) -> bool:
+    return workload.is_ready and not any(pod.restarts for pod in workload.current(pods))
 
 
 @dataclass(frozen=True, slots=True)

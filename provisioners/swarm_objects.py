@@ -45,7 +45,7 @@ class SwarmService:
     memory_limit_bytes: int | None
     update_state: str  # updating, paused, rollback_started, ...; empty when it never was updated
     update_message: str
-    restart_delay_s: float
+    has_health_check: bool
 
     @property
     def is_updating(self) -> bool:
@@ -116,8 +116,13 @@ def parse_service(row: Object, stack: str) -> SwarmService:
         memory_limit_bytes=limits.get("MemoryBytes") or None,
         update_state=update.get("State", ""),
         update_message=update.get("Message", ""),
-        restart_delay_s=(template.get("RestartPolicy") or {}).get("Delay", 5_000_000_000) / 1e9,
+        has_health_check=_has_health_check(template["ContainerSpec"]),
     )
+
+
+def _has_health_check(container: Object) -> bool:
+    test = (container.get("Healthcheck") or {}).get("Test") or []
+    return bool(test) and test != ["NONE"]
 
 
 def parse_task(row: Object) -> SwarmTask:
@@ -159,6 +164,15 @@ def parse_node(row: Object) -> SwarmNode:
         manager=bool(manager),
         labels=spec.get("Labels") or {},
     )
+
+
+def unhealthy_words(row: Object) -> str:
+    """Return what the health check of a container said last, when it was found unhealthy."""
+    health = (row.get("State") or {}).get("Health") or {}
+    if health.get("Status") != "unhealthy":
+        return ""
+    last = (health.get("Log") or [{}])[-1]
+    return f"exit status {last.get('ExitCode')}: {str(last.get('Output', '')).strip()[-300:] or 'no output'}"
 
 
 def shared_network(service: SwarmService, all_services: Sequence[SwarmService]) -> str:

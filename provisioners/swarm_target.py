@@ -21,6 +21,7 @@ from provisioners.swarm_objects import (
     parse_task,
     restarts,
     shared_network,
+    unhealthy_words,
 )
 from provisioners.swarm_stack import RUN_LABEL, prepare_stack
 from provisioners.swarm_wait import wait_for_services
@@ -120,7 +121,7 @@ class SwarmTarget:
 
     def wait_ready(self, services: Sequence[str], timeout_s: float, say: Callable[[str], None]) -> Readiness:
         """Wait until the services are ready or one after the other is known to have failed."""
-        return wait_for_services(self.docker, self.stack, services, timeout_s, say)
+        return wait_for_services(self.docker, self.stack, services, timeout_s, say, self._ended_health)
 
     def remove(self, bundle: Bundle) -> None:  # noqa: ARG002 - a stack is removed whole, whatever is in it
         """Remove the stack, its secrets, networks and volumes, and wait until all are gone."""
@@ -240,6 +241,15 @@ class SwarmTarget:
         """Let the node take tasks again."""
         self.docker.run("node", "update", "--availability", "active", self._node_id(node)).check()
 
+    def _ended_health(self, task_id: str) -> str:
+        """Return what the health check said last when it ended the task's container, else nothing."""
+        for task in (parse_task(row) for row in self.docker.inspect("task", [task_id])):
+            host = self._inventory_node(self._swarm_node(task.node_id)) if task.node_id else None
+            if host and task.container_id:
+                for row in Docker(ssh=host.ssh).inspect("container", [task.container_id]):
+                    return unhealthy_words(row)
+        return ""
+
     def _create_secrets(self, stack: Stack, before: Mapping[str, str]) -> None:
         for name, value in stack.secrets.items():
             if f"secret/{name}" not in before:
@@ -352,10 +362,11 @@ class SwarmTarget:
         spec = self.specs.get(known.name)
         return Service(
             name=known.name,
-            tier=spec.tier if spec else known.labels.get("mcp-tier", ""),
+            tier=known.labels.get("mcp-tier", ""),
             desired=active if known.replicas is None else known.replicas,
             ready=sum(task.running for task in tasks if task.service_id == known.id),
-            ports=spec.ports if spec else tuple(port.target for port in known.ports),
+            # Swarm knows published ports only; of a service without any, what was promised is said.
+            ports=tuple(port.target for port in known.ports) or (spec.ports if spec else ()),
             image=known.image,
             image_id=",".join(sorted(digests.get(known.name, ()))),
             cpu_limit=known.cpu_limit,

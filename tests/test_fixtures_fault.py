@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from fixtures.fault import Breaker, Recovery
 from fixtures.faults import kill_container
 from fixtures.probe import Probe
 from fixtures.target import RunInput
-from provisioners.base import Cluster, Replica, ServiceSpec, Side
+from provisioners.base import Cluster, Replica, Service, ServiceSpec, Side
 from provisioners.targets import save_cluster, save_workload
 
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ class OneService:
     def replicas(self, service: str) -> Sequence[Replica]:
         assert service == SPEC.name
         return [self.replica]
+
+    def services(self) -> Sequence[Service]:
+        return [Service(SPEC.name, "secondary", 1, int(self.replica.ready), (9004,))]
 
     def url(self, service: str, port: int | None = None) -> str:
         del service, port
@@ -245,3 +249,23 @@ def test_undo_waits_until_whole(
     words = ["--run", str(run_folder), "--side", "swarm", "--service", SPEC.name, "--wait", "0.05"]
     assert kill_container.main(words) == code
     assert ("gonogo deploy" in capsys.readouterr().err) is not ready
+
+
+def test_undo_of_a_target_that_is_gone_is_done(run_folder: Path) -> None:
+    cluster = Cluster("lab", "lab-upstream", kubeconfig=run_folder / "gone")
+    (run_folder / "cluster.json").write_text(save_cluster(cluster), encoding="utf-8")
+    assert kill_container.main(["--run", str(run_folder), "--side", "swarm", "--service", SPEC.name]) == 0
+
+
+def test_undo_of_a_service_that_is_gone_is_done(page: OneService) -> None:
+    assert kill_container.why_not_whole(cast("Target", page), "another") == ""
+    page.replica = replace(page.replica, ready=False)
+    assert kill_container.why_not_whole(cast("Target", page), SPEC.name)
+
+
+def test_undo_is_a_program_of_its_own(run_folder: Path, page: OneService) -> None:
+    cluster = Cluster("lab", "lab-upstream", kubeconfig=run_folder / "gone")
+    (run_folder / "cluster.json").write_text(save_cluster(cluster), encoding="utf-8")
+    undo = kill_container.KillContainer(cast("Target", page), page.replica, run_folder).undo()
+    done = subprocess.run(undo.argv, cwd="/", capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -676,6 +676,30 @@ def test_a_crashing_service_ends_the_wait_early_with_its_log(api, kube):
     assert "no such table" in readiness.failed[0].log_tail
 
 
+def test_a_container_that_its_probe_ended_politely_fails_with_the_probes_words(api, kube):
+    one = deploy(api, readyReplicas=0)
+    for condition in one["status"]["conditions"]:
+        condition["status"] = "False" if condition["type"] == "Ready" else "True"
+    container = one["status"]["containerStatuses"][0]
+    container["ready"] = False
+    later = copy.deepcopy(one)
+    later["metadata"]["resourceVersion"] = "2"
+    later["status"]["containerStatuses"][0] |= {
+        "restartCount": 1,
+        "lastState": {"terminated": {"exitCode": 0, "reason": "Completed"}},
+    }
+    path = "/api/v1/namespaces/sophia-mcp/pods"
+    event = json.dumps({"type": "MODIFIED", "object": later}).encode() + b"\n"
+    listed = {"items": [one], "metadata": {"resourceVersion": "1"}}
+    api.scripted[path] = [(200, {}, json.dumps(listed).encode()), (200, {}, event)]
+    said = {"message": "Container asana failed startup probe, will be restarted"}
+    rows = {"items": [{"metadata": {"name": "e"}, **said}], "metadata": {}}
+    api.scripted["/api/v1/namespaces/sophia-mcp/events"] = [(200, {}, json.dumps(rows).encode())] * 3
+    readiness = wait_for_workloads(kube, "sophia-mcp", ["asana-v2"], 20.0, lambda _: None)
+    assert readiness.duration_s < 10
+    assert readiness.failed[0].reason.startswith("never got ready within its own probes: Container asana")
+
+
 def test_a_snapshot_holds_objects_and_logs_and_no_secret(api, target, tmp_path):
     deploy(api)
     target.apply(bundle("a"))

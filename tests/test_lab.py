@@ -9,16 +9,18 @@ from typing import cast
 import pytest
 
 from provisioners.base import Cluster, Node, Step
-from provisioners.errors import InputError, ProvisionError, TargetRefused
+from provisioners.errors import CleanupIncomplete, InputError, ProvisionError, TargetRefused
 from provisioners.inventory import write_inventory
 from provisioners.lab import capabilities, engine, hosts
 from provisioners.lab import lab as lab_module
 from provisioners.lab.engine import Engine
-from provisioners.lab.lab import Lab, host_nameservers, write_secret
+from provisioners.lab.lab import Lab
 from provisioners.lab.loader import load_images, prune_archives
 from provisioners.lab.paths import lab_dir
+from provisioners.lab.state import lock, write_facts, write_secret
 from provisioners.shell import CommandResult, Ssh
 from provisioners.steps import QuietProgress, check_graph
+from provisioners.upstream.layout import host_nameservers
 
 
 @pytest.fixture(autouse=True)
@@ -98,8 +100,16 @@ def test_down_of_nothing_is_quiet_and_leaves_no_state(monkeypatch):
     assert not folder.exists()
 
 
+def test_down_without_the_engine_that_holds_the_lab_is_not_called_done(monkeypatch):
+    monkeypatch.setattr(lab_module, "running_engine", lambda: None)
+    write_facts({"docker_host": "unix:///var/run/docker.sock"})
+    with pytest.raises(CleanupIncomplete, match="does not answer") as caught:
+        Lab().down(lambda _: None)
+    assert caught.value.where == "unix:///var/run/docker.sock"
+
+
 def test_a_second_up_is_told_who_holds_the_lab(monkeypatch):
-    with lab_module._lock(), pytest.raises(TargetRefused, match=str(os.getpid())):
+    with lock(), pytest.raises(TargetRefused, match=str(os.getpid())):
         Lab().up(QuietProgress())
 
 
@@ -113,12 +123,12 @@ def test_a_secret_file_is_never_readable_by_others(folders):
 
 
 def test_nameservers_on_loopback_are_not_given_to_pods(monkeypatch, folders):
-    real = Path
-    (folders / "resolv.conf").write_text("nameserver 127.0.0.53\nnameserver 192.0.2.53\nsearch x\n")
-    monkeypatch.setattr(
-        "provisioners.lab.lab.Path",
-        lambda path: folders / "resolv.conf" if path == "/etc/resolv.conf" else real(path),
-    )
+    stub, behind = folders / "stub.conf", folders / "behind.conf"
+    monkeypatch.setattr("provisioners.upstream.layout._RESOLV_CONFS", (stub, behind))
+    assert host_nameservers() == ()
+    stub.write_text("nameserver 127.0.0.53\nsearch x\n")
+    assert host_nameservers() == ()
+    behind.write_text("nameserver 127.0.0.1\nnameserver 192.0.2.53\n")
     assert host_nameservers() == ("192.0.2.53",)
 
 
@@ -160,6 +170,12 @@ def test_a_host_that_died_is_named_with_its_last_lines():
         lab.hosts.require_alive(fake)  # type: ignore[arg-type]
     assert caught.value.where == "node2"
     assert "exited" in caught.value.what
+
+
+def test_more_hosts_than_asked_for_are_not_forgotten():
+    states = {f"gonogo-lab-node{i}": "running" for i in (1, 2, 3, 4, 5)}
+    with pytest.raises(TargetRefused, match="gonogo-lab-node4, gonogo-lab-node5"):
+        Lab(nodes=3).hosts.start(FakeEngine(states=states), lambda _: None)  # type: ignore[arg-type]
 
 
 def test_a_dead_host_ends_a_wait_and_explains_a_failure(monkeypatch):

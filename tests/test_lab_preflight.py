@@ -33,6 +33,7 @@ GOOD = MachineFacts(
     disk_free_gb=40.0,
     disk_path="/cache",
     memory_available_gb=16.0,
+    inotify_instances=8192,
     subnet="172.30.0.0/24",
 )
 
@@ -67,6 +68,7 @@ def test_a_good_machine_passes_and_carries_no_fix():
         ),
         ({"disk_free_gb": 14.9}, "disk", "14.9 GB free at /cache", "GONOGO_CACHE"),
         ({"memory_available_gb": 2.0}, "memory", "2.0 GB available", "larger"),
+        ({"inotify_instances": 64}, "inotify", "64 instances", "sysctl"),
     ],
 )
 def test_what_is_lacking_is_named_with_its_fix(change, name, detail, fix):
@@ -118,5 +120,5 @@ def test_reading_this_machine_changes_nothing_and_can_be_judged(tmp_path, monkey
     monkeypatch.setenv("GONOGO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("GONOGO_STATE", str(tmp_path / "state"))
     facts = read_facts("198.18.7.0/24")
-    assert len(check(facts)) == 9
+    assert len(check(facts)) == 10
     assert list(tmp_path.iterdir()) == []

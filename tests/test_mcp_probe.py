@@ -33,6 +33,13 @@ def echo():
     assert process.wait(timeout=5) == 0
 
 
+def test_resolve_several_names_at_once():
+    status, answer = ask("resolve", "here", "nowhere")
+    assert (status, answer["ok"]) == (1, False)
+    assert answer["names"]["here"] == {"ok": True, "addresses": ["127.0.0.1"]}
+    assert not answer["names"]["nowhere"]["ok"]
+
+
 def test_resolve():
     twice = {"ok": True, "name": "twice", "addresses": ["127.0.0.2", "127.0.0.1"]}
     assert ask("resolve", "twice") == (0, twice)

@@ -1,5 +1,6 @@
 """The Swarm side: recorded objects, the rules of waiting, stack files, and a Target over canned answers."""
 
+import copy
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from provisioners.swarm_objects import (
     parse_task,
     restarts,
     shared_network,
+    unhealthy_words,
 )
 from provisioners.swarm_stack import prepare_stack
 from provisioners.swarm_target import SwarmTarget, compare_contents
@@ -97,7 +99,7 @@ def test_recorded_listing_rows_are_read():
 
 
 def test_listing_rows_with_extras_are_read():
-    assert parse_service_row({"Name": "s_a", "Replicas": "1/2 (max 1 per node)"}, "s").running == 1
+    assert parse_service_row({"ID": "1", "Name": "s_a", "Replicas": "1/2 (max 1 per node)"}, "s").running == 1
     past = {
         "ID": "1",
         "Name": " \\_ s_a.1",
@@ -126,7 +128,7 @@ def test_one_or_two_failures_of_a_slot_may_be_an_accident():
 
 def test_a_slot_that_keeps_failing_has_failed():
     reason = service_failure([row(0, "ready", "", wanted=True), row(1), row(2), row(3)], Seen())
-    assert reason.startswith("3 tasks of one slot failed")
+    assert reason.startswith("3 tasks of one slot ended")
     assert "non-zero exit (1)" in reason
 
 
@@ -157,6 +159,32 @@ def test_an_unhealthy_container_has_had_its_own_budget():
         [row(1, error="task: non-zero exit (143): dockerexec: unhealthy container")], Seen()
     )
     assert reason.startswith("never got healthy within its own health check")
+
+
+def test_a_container_that_its_health_check_ended_politely_has_had_its_budget_too():
+    asked: list[str] = []
+    said = {"t1": "exit status 7: refused", "t2": ""}
+    seen = Seen(health_of=lambda task: (asked.append(task), said[task])[1])  # type: ignore[func-returns-value]
+    polite = [row(0, "ready", "", wanted=True), row(2, "complete", "")]
+    assert service_failure(polite, seen) == ""
+    assert service_failure(polite, seen) == ""
+    assert asked == ["t2"]
+    reason = service_failure([row(0, "ready", "", wanted=True), row(1, "complete", "")], seen)
+    assert reason == "never got healthy within its own health check on node1: exit status 7: refused"
+
+
+def test_a_service_that_keeps_exiting_with_status_0_has_failed():
+    tasks = [row(0, "ready", "", wanted=True), *(row(i, "complete", "") for i in (1, 2, 3))]
+    assert service_failure(tasks, Seen()).endswith("it exited with status 0")
+
+
+def test_the_health_checks_last_words_are_read():
+    log = [{"ExitCode": 0, "Output": "ok"}, {"ExitCode": 22, "Output": "curl: (22) 503\n"}]
+    assert unhealthy_words({"State": {"Health": {"Status": "unhealthy", "Log": log}}}) == (
+        "exit status 22: curl: (22) 503"
+    )
+    assert unhealthy_words({"State": {"Health": {"Status": "healthy", "Log": log}}}) == ""
+    assert unhealthy_words({"State": {}}) == ""
 
 
 def test_a_task_that_no_node_takes_ends_the_wait_after_a_while():
@@ -363,6 +391,54 @@ def test_exec_and_kill_go_to_the_replicas_own_node(target):
     asked = [line for node in target.nodes if node.name == replica.node for line, _ in node.ssh.asked]
     assert f"docker exec {replica.id} true" in asked
     assert f"docker kill -s KILL {replica.id}" in asked
+
+
+def listing(target: SwarmTarget, tasks: list[dict[str, Any]], replicas: str) -> None:
+    """Let the manager list one service with these tasks."""
+    answers = target.nodes[0].ssh.answers  # type: ignore[attr-defined]
+    name = "sophia_net-probe"
+    found = next(one for one in RECORDED["services"] if one["Spec"]["Name"] == name)
+    found = {**copy.deepcopy(found), "UpdateStatus": {}}
+    found["Spec"]["TaskTemplate"]["ContainerSpec"].pop("Healthcheck", None)
+    base = {"Name": f"{name}.1", "Node": "node1", "DesiredState": "Shutdown", "Error": ""}
+    wait = {
+        "docker service ls --filter": lines([{"ID": found["ID"], "Name": name, "Replicas": replicas}]),
+        "docker service ps --no-trunc": lines([{**base, **task} for task in tasks]),
+        "docker inspect --type service": json.dumps([found]),
+        "docker service logs": "the last words",
+    }
+    rest = {key: value for key, value in answers.items() if key not in wait}
+    answers.clear()
+    answers.update({**wait, **rest})
+
+
+def test_a_service_that_runs_already_is_ready_at_once(target):
+    running = {"ID": "t1", "DesiredState": "Running", "CurrentState": "Running 9 minutes ago"}
+    listing(target, [running], "3/3")
+    readiness = target.wait_ready(["net-probe"], 10.0, lambda _: None)
+    assert readiness.ready == ("net-probe",)
+    assert readiness.duration_s < 1
+
+
+def test_a_service_that_no_check_vouches_for_must_run_a_while_after_a_crash(target):
+    running = {"ID": "t1", "DesiredState": "Running", "CurrentState": "Running 1 second ago"}
+    listing(target, [running, {"ID": "t0", "CurrentState": "Failed 5 seconds ago"}], "3/3")
+    readiness = target.wait_ready(["net-probe"], 0.5, lambda _: None)
+    assert readiness.ready == ()
+    assert "a few seconds without a crash" in readiness.failed[0].reason
+    assert target.wait_ready(["net-probe"], 10.0, lambda _: None).duration_s >= 3
+
+
+def test_a_service_that_gave_up_ends_the_wait_early_with_its_log(target):
+    listing(target, [{"ID": "t0", "CurrentState": "Failed 5 seconds ago", "Error": "exit (1)"}], "0/3")
+    readiness = target.wait_ready(["net-probe", "nope"], 60.0, lambda _: None)
+    assert readiness.duration_s < 5
+    reasons = {one.service: (one.reason, one.log_tail) for one in readiness.failed}
+    assert reasons["net-probe"] == (
+        "its restart policy gave up, the last ended on node1: exit (1)",
+        "the last words",
+    )
+    assert reasons["nope"][0] == "there is no service nope in stack sophia"
 
 
 def test_a_secrets_value_travels_on_stdin_only(target):

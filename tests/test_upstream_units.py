@@ -159,7 +159,7 @@ class FakeKube(Kube):
         assert path.endswith("/pods")
         return Listing(tuple(self.pods), "1")
 
-    def log(self, namespace: str, pod: str, **_: object) -> str:  # type: ignore[override]
+    def log(self, namespace: str, pod: str, **_: object) -> str:
         del namespace
         return f"{pod} says: no such flag"
 

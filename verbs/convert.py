@@ -37,15 +37,16 @@ def convert_command(
             f"--duplicates {duplicates!r} is neither error nor last", next_step="choose one of them"
         )
     from provisioners.compose import convert, losses_json
+    from provisioners.tiers import load_tiers
+    from verbs.config import SAMPLES
 
-    result = convert(list(files), out, env=dict(os.environ), env_files=list(env_files), duplicates=duplicates)
-    if json_output:
-        sys.stdout.write(losses_json(result.losses))
-    outcomes = Counter(str(loss.outcome) for loss in result.losses)
-    sys.stderr.write(
-        f"{len(result.files)} files in {out}; "
-        + ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-        + f"; see {out / 'losses.json'}\n"
+    result = convert(
+        list(files),
+        out,
+        env=dict(os.environ),
+        env_files=list(env_files),
+        duplicates="last" if duplicates == "last" else "error",
+        tiers=load_tiers(SAMPLES / "tiers.yaml"),
     )
     refused = [loss for loss in result.losses if loss.outcome == "refused"]
     for loss in refused:

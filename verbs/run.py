@@ -118,6 +118,7 @@ class Run:
                 level=_LEVELS[self._config.target.kind],
                 target_kind=self._config.target.kind,
                 argv=sys.argv[1:],
+                expression=self._expression,
                 **machine_facts(),
             )
             self.store.write_json("config.json", self._config.model_dump(mode="json", by_alias=True))

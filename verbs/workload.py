@@ -51,9 +51,19 @@ def read_project(config: Config) -> tuple[Project, Tiers]:
             why=", ".join(str(file) for file in missing),
             next_step="correct `compose:` and `tiers:` in the config",
         )
+    tiers = load_tiers(config.tiers)
     environment = {**os.environ, "POSTGRES_PASSWORD_FILE": str(password_file())}
     env_files = [config.env_file] if config.env_file else []
-    return load_project(config.compose, env=environment, env_files=env_files), load_tiers(config.tiers)
+    project = load_project(config.compose, env=environment, env_files=env_files)
+    absent = tiers.missing(project.services)
+    if absent:
+        raise InputError(
+            f"the tiers file names {len(absent)} service(s) that the compose files do not have",
+            where=str(config.tiers),
+            why=", ".join(absent),
+            next_step="add the compose file that holds them, or take them out",
+        )
+    return project, tiers
 
 
 def password_file() -> Path:

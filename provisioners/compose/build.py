@@ -107,9 +107,7 @@ class Builder(Values):
 
     def _others(self, table: Table, deploy: Deploy) -> dict[str, Node]:
         used = deploy.replicas.at if deploy.replicas else None
-        return {
-            key: value for key, value in table.entries.items() if key not in _TYPED and value is not used
-        }
+        return {key: value for key, value in table.entries.items() if key not in _TYPED and value is not used}
 
     def _check_image(self, image: Given[str]) -> None:
         text = image.value

@@ -71,7 +71,7 @@ def _words(port: Port) -> str:
 def _service_ports(ports: tuple[Port, ...], http: int | None) -> list[Object]:
     found: dict[tuple[int, str], Object] = {}
     for port in ports:
-        name = port.name or port_name(port.protocol, port.target, http=port.target == http)
+        name = port_name(port.protocol, port.target, http=port.target == http, own=port.name)
         found.setdefault(
             (port.target, port.protocol),
             {"name": name, "port": port.target, "targetPort": name, "protocol": port.protocol.upper()},

@@ -50,8 +50,10 @@ def secret_object(name: str) -> str:
     return _SECRET_ILLEGAL.sub("-", name.lower()).strip("-.")
 
 
-def port_name(protocol: str, number: int, *, http: bool) -> str:
-    """Return a Service port's name: `http` for the port that speaks it, else `tcp-6379`."""
+def port_name(protocol: str, number: int, *, http: bool, own: str = "") -> str:
+    """Return a Service port's name: its own, `http` for the port that speaks it, else `tcp-6379`."""
+    if own:
+        return legal(own)[:_MAX_PORT_NAME].rstrip("-")
     return "http" if http else f"{protocol}-{number}"[:_MAX_PORT_NAME]
 
 

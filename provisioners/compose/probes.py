@@ -83,7 +83,7 @@ def check_of(health: HealthCheck) -> Check:
     return _http(list(words)) or Check(argv=words)
 
 
-def probes_of(health: HealthCheck, ports: Mapping[int, str]) -> dict[str, object]:
+def probes_of(health: HealthCheck, ports: Mapping[object, str]) -> dict[str, object]:
     """Return the probes of a container; `ports` are the names of its container ports."""
     check = check_of(health)
     interval = health.interval_s.value if health.interval_s else INTERVAL_S
@@ -118,7 +118,7 @@ def kinds(check: Check) -> str:
     return f"{how}, for {what}; asked every few seconds until it first succeeds"
 
 
-def _action(check: Check, ports: Mapping[int, str]) -> dict[str, object]:
+def _action(check: Check, ports: Mapping[object, str]) -> dict[str, object]:
     if not check.is_http:
         return {"exec": {"command": list(check.argv)}}
     request: dict[str, object] = {"path": check.path, "port": ports.get(check.port, check.port)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ _DOCKER_SOCKETS = frozenset(("/var/run/docker.sock", "/run/docker.sock"))
 _KEY_SUFFIXES = (".key", ".pem", ".p12", ".pfx", ".jks")
 _MAX_CONFIG_BYTES = 900 * 1024
 _READABLE = 0o444
+_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}\Z")
 _MOUNT_DETAILS = {
     "consistency": "it is for Docker on a desktop",
     "bind": "propagation and creation of the path are matters of the node",
@@ -147,6 +149,12 @@ class Storage:
         files = sorted(item for item in path.iterdir() if item.is_file()) if path.is_dir() else [path]
         if path.is_dir() and any(item.is_dir() for item in path.iterdir()):
             self.ledger.refused(mount.at, f"{mount.source} has folders in it: build it into the image")
+            return
+        illegal = [item.name for item in files if not _KEY.match(item.name)]
+        if illegal:
+            self.ledger.refused(
+                mount.at, f"rename {', '.join(illegal)}: letters, digits, - . and _ are allowed"
+            )
             return
         contents = {item.name: item.read_bytes() for item in files}
         if sum(map(len, contents.values())) > _MAX_CONFIG_BYTES:

@@ -55,8 +55,9 @@ def workload_of(service: Service, name: str, tier: str, shape: Shape, context: C
     container = _container(service, name, shape, ledger)
     if environment.entries:
         container["env"] = environment.entries
-    ports = {port: port_name("tcp", port, http=port == http) for port in service.container_ports}
-    _add_ports(service, container, http)
+    ports = _ports(service, http)
+    if ports:
+        container["ports"] = ports
     _add_health(service, container, ports, ledger)
     resources = resources_of(service, shape, ledger)
     if resources:
@@ -115,30 +116,30 @@ def _container(service: Service, name: str, shape: Shape, ledger: Ledger) -> Obj
     return container
 
 
-def _add_ports(service: Service, container: Object, http: int | None) -> None:
+def _ports(service: Service, http: int | None) -> list[Object]:
     found: dict[tuple[int, str], Object] = {}
     for port in (*service.ports, *service.expose):
-        name = port.name or port_name(port.protocol, port.target, http=port.target == http)
+        name = port_name(port.protocol, port.target, http=port.target == http, own=port.name)
         found.setdefault(
             (port.target, port.protocol),
             {"name": name, "containerPort": port.target, "protocol": port.protocol.upper()},
         )
-    if found:
-        container["ports"] = list(found.values())
+    return list(found.values())
 
 
-def _add_health(service: Service, container: Object, ports: Mapping[int, str], ledger: Ledger) -> None:
+def _add_health(service: Service, container: Object, ports: list[Object], ledger: Ledger) -> None:
     health = service.healthcheck
     if health is None:
         return
     if not health.active:
         ledger.approximated(health.at, "no health check, so no probes: ready as soon as it runs")
         return
-    container.update(probes_of(health, ports))
+    named = {port["containerPort"]: str(port["name"]) for port in ports if port["protocol"] == "TCP"}
+    container.update(probes_of(health, named))
     check = check_of(health)
     if health.test:
         said = kinds(check)
-        if check.is_http and service.container_ports and check.port not in ports:
+        if check.is_http and service.container_ports and check.port not in named:
             said += f"; it asks port {check.port}, which is none of the service's"
         ledger.approximated(health.test.at, said, "startupProbe, readinessProbe, livenessProbe")
     for given, target in (

@@ -200,6 +200,12 @@ def data_root() -> Path:
     return cache_dir() / "docker"
 
 
+def has_data() -> bool:
+    """Return whether our own engine, running or not, holds containers or volumes."""
+    folders = (data_root() / "containers", data_root() / "volumes")
+    return any(child.is_dir() for folder in folders if folder.is_dir() for child in folder.iterdir())
+
+
 def _daemon_argv(dockerd: str, folder: Path) -> list[str]:
     return [
         dockerd,

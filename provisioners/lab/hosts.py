@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioners.base import Node
-from provisioners.errors import NotReady, ProvisionError
+from provisioners.errors import NotReady, ProvisionError, TargetRefused
 from provisioners.lab.capabilities import allowed_capabilities, may_be_privileged
 from provisioners.lab.engine import LABEL, Engine, container_states, run_dir
 from provisioners.lab.node_image import node_image
@@ -83,7 +83,17 @@ class Hosts:
         return f"{self.name}-{node}"
 
     def start(self, engine: Engine, say: Callable[[str], None]) -> None:
-        """Start the hosts that do not run; those made by another recipe are made anew."""
+        """Start the hosts that do not run; those made by another recipe are made anew.
+
+        Raises TargetRefused when the lab is up with more hosts than this.
+        """
+        others = container_states(engine).keys() - {self.container(node.name) for node in self.nodes}
+        if others:
+            raise TargetRefused(
+                f"the lab is up with other hosts too: {', '.join(sorted(others))}",
+                where=engine.host,
+                next_step="ask for as many nodes as are up, or first: gonogo lab down",
+            )
         _make_key()
         run_dir().mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in ("bin", "images"):

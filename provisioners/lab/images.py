@@ -155,6 +155,9 @@ def _build_with(engine: Engine, services: Sequence[str] | None, say: Callable[[s
     images = [Image(base_name, (base,), Cmd=["/bin/sh"])]
     images += [_configured(name, (base, server)) for name in image_names(services)]
     folder = cache_dir() / "server"
+    for old in folder.glob("load-*.tar"):
+        if not Path("/proc", old.stem.removeprefix("load-")).exists():
+            old.unlink(missing_ok=True)  # of a process that was killed
     has_base = engine.has_image(base_name)
     say(f"loading {len(images)} images")
     # An engine that has the base layer does not read it again, so it need not be in the archive; should
@@ -170,8 +173,9 @@ def _build_with(engine: Engine, services: Sequence[str] | None, say: Callable[[s
         if result.ok:
             break
     result.check("see that the disk is not full: docker system df")
-    missing = [image.name for image in images if not engine.has_image(image.name)]
-    if missing:
+    names = [image.name for image in images]
+    if not _present(engine, names):
+        missing = [name for name in names if not engine.has_image(name)]
         raise ProvisionError("images are not in the engine after loading them", why=", ".join(missing))
     _drop_stale(engine)
 
@@ -224,8 +228,9 @@ def _base_file() -> Path:
 
 @functools.cache
 def _base_key() -> str:
-    requirements = (_SERVER / "requirements.txt").read_text(encoding="utf-8")
-    recipe = [_RECIPE, SUITE, platform.machine(), _PACKAGES, _DROPPED, requirements]
+    lines = (_SERVER / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    locked = [line for line in lines if line and not line.startswith("#")]
+    recipe = [_RECIPE, SUITE, platform.machine(), _PACKAGES, _DROPPED, locked]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
 
 

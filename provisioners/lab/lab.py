@@ -6,9 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
 import os
 import shutil
 import time
@@ -22,6 +19,7 @@ from provisioners.inventory import read_inventory, write_inventory
 from provisioners.lab.engine import (
     Engine,
     container_states,
+    has_data,
     own_engine,
     run_dir,
     running_engine,
@@ -31,7 +29,8 @@ from provisioners.lab.engine import (
 from provisioners.lab.hosts import BIN_MOUNT, Hosts
 from provisioners.lab.loader import load_images, prune_archives
 from provisioners.lab.node_image import node_image_step
-from provisioners.lab.paths import lab_dir, state_dir
+from provisioners.lab.paths import lab_dir
+from provisioners.lab.state import lock, read_facts, write_facts, write_secret
 from provisioners.steps import run_steps
 from provisioners.swarm import SwarmProvisioner, has_ipvs
 from provisioners.upstream.build import (
@@ -41,10 +40,10 @@ from provisioners.upstream.build import (
     binary_folder,
     build_steps,
 )
-from provisioners.upstream.layout import Layout
+from provisioners.upstream.layout import Layout, host_nameservers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from provisioners.base import Node, StepResult
     from provisioners.kube import Kube
@@ -90,7 +89,7 @@ class Lab:
     @property
     def level(self) -> str:
         """Where results of this lab come from: what is up says so, else what would be made."""
-        return _read_facts().get("level", self.hosts.level)
+        return read_facts().get("level", self.hosts.level)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -104,9 +103,9 @@ class Lab:
 
     def preflight(self) -> tuple[Check, ...]:
         """Return what this machine lacks or has, each with its fix; changes nothing."""
-        from provisioners.lab.preflight import check, read_facts
+        from provisioners.lab import preflight
 
-        return check(read_facts(self.hosts.subnet))
+        return preflight.check(preflight.read_facts(self.hosts.subnet))
 
     def up(self, progress: Progress, *, workers: int = _WORKERS) -> tuple[StepResult, ...]:
         """Run every step, one `up` at a time on this machine.
@@ -115,7 +114,7 @@ class Lab:
         """
         from provisioners.lab.preflight import require
 
-        with _lock():
+        with lock():
             if not self._any_host():
                 require(self.preflight())
             prune_archives()
@@ -149,7 +148,7 @@ class Lab:
         path = lab_dir() / "inventory.yaml"
         nodes = read_inventory(path, control_dir=run_dir()) if path.exists() else self.nodes
         engine = running_engine() or own_engine()
-        facts = _read_facts()
+        facts = read_facts()
         return Cluster(
             kind="lab",
             level=self.level,
@@ -198,9 +197,16 @@ class Lab:
 
         Raises CleanupIncomplete that names what is left.
         """
-        with _lock():
+        with lock():
             engine = running_engine()
-            if engine is None and own_engine_has_data():
+            held_by = read_facts().get("docker_host", own_engine().host)
+            if engine is None and held_by != own_engine().host:
+                raise CleanupIncomplete(
+                    "the Docker engine that holds the lab does not answer",
+                    where=held_by,
+                    next_step="start it, then gonogo lab down",
+                )
+            if engine is None and has_data():
                 engine = start_engine(say)  # it was killed, and only it can remove what it holds
             if engine is not None:
                 say("removing node hosts, their volumes and network")
@@ -262,9 +268,10 @@ class Lab:
         self.hosts.start(engine, say)
         self.hosts.await_boot(engine, say)
         write_inventory(lab_dir() / "inventory.yaml", self.nodes)
-        _write_facts(
+        write_facts(
             {
                 "level": self.hosts.level,
+                "docker_host": engine.host,
                 "ipvs": "yes" if has_ipvs(self.nodes[0]) else "no",
                 # K3s brings kube-router's policy engine; upstream here has none.
                 "network_policy_engine": "kube-router" if self.k3s_binary else "none",
@@ -347,35 +354,6 @@ class Lab:
             self.hosts.require_alive(engine)
 
 
-def host_nameservers() -> tuple[str, ...]:
-    """Return the machine's nameservers that pods can reach: those not on its loopback."""
-    for path in (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")):
-        if path.exists():
-            lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
-            found = [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
-            usable = tuple(a for a in found if not a.startswith("127.") and a != "::1")
-            if usable:
-                return usable
-    return ()
-
-
-def write_secret(path: Path, data: bytes) -> None:
-    """Write a file that only its owner ever reads, in one go."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    fresh.touch(mode=0o600)
-    fresh.write_bytes(data)
-    fresh.replace(path)
-
-
-def own_engine_has_data() -> bool:
-    """Return whether our own engine, not running now, holds containers or volumes of the lab."""
-    from provisioners.lab.engine import data_root
-
-    folders = (data_root() / "containers", data_root() / "volumes")
-    return any(child.is_dir() for folder in folders if folder.is_dir() for child in folder.iterdir())
-
-
 def _start_engine(say: Callable[[str], None]) -> None:
     start_engine(say)
 
@@ -399,16 +377,6 @@ def _pki() -> Pki:
     return Pki(lab_dir() / "pki")
 
 
-def _read_facts() -> dict[str, str]:
-    path = lab_dir() / "facts.json"
-    data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {str(key): str(value) for key, value in data.items()}
-
-
-def _write_facts(facts: Mapping[str, str]) -> None:
-    write_secret(lab_dir() / "facts.json", json.dumps(facts).encode())
-
-
 def _require_gone(engine: Engine) -> None:
     left = [f"{kind} {name}" for kind in ("container", "network", "volume") for name in engine.labelled(kind)]
     if left:
@@ -417,23 +385,3 @@ def _require_gone(engine: Engine) -> None:
             where=engine.host,
             next_step=f"docker -H {engine.host} rm -fv NAME (or network rm, volume rm), then gonogo lab down",
         )
-
-
-@contextlib.contextmanager
-def _lock() -> Iterator[None]:
-    """Hold the machine's one lab; a second `up` or `down` is told who holds it."""
-    state_dir().mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (state_dir() / "lab.lock").open("a+", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise TargetRefused(
-                f"another gonogo (pid {file.read().strip() or 'unknown'}) is changing the lab",
-                where=file.name,
-                next_step="wait for it, or end it",
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

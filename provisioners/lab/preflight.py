@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 DISK_GB = 15.0
 MEMORY_GB = 6.0
+INOTIFY_INSTANCES = 100  # each host takes about 18: systemd, container engines, kubelet
 
 # Kernel features by module name, and the option that builds each into a kernel without modules.
 _FEATURES = {
@@ -84,6 +85,7 @@ class MachineFacts:
     disk_free_gb: float
     disk_path: str
     memory_available_gb: float
+    inotify_instances: int
     subnet: str
     subnet_holders: tuple[str, ...] = field(default_factory=tuple)
 
@@ -121,6 +123,12 @@ def check(facts: MachineFacts) -> tuple[Check, ...]:
             facts.memory_available_gb >= MEMORY_GB,
             f"{facts.memory_available_gb:.1f} GB available, {MEMORY_GB:.0f} needed",
             "end what holds memory, or use a larger machine",
+        ),
+        Check(
+            "inotify",
+            facts.inotify_instances >= INOTIFY_INSTANCES,
+            f"{facts.inotify_instances} instances a user, {INOTIFY_INSTANCES} needed",
+            "sysctl fs.inotify.max_user_instances=512",
         ),
     )
     return tuple(replace(one, fix="") if one.ok else one for one in checks)
@@ -166,6 +174,7 @@ def read_facts(subnet: str) -> MachineFacts:
         disk_free_gb=shutil.disk_usage(disk_path).free / 1e9,
         disk_path=str(disk_path),
         memory_available_gb=_memory_available_gb(),
+        inotify_instances=_inotify_instances(),
         subnet=subnet,
         subnet_holders=subnet_holders(subnet),
     )
@@ -298,6 +307,11 @@ def _memory_available_gb() -> float:
     text = Path("/proc/meminfo").read_text(encoding="ascii")
     found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
     return int(found.group(1)) * 1024 / 1e9 if found else 0.0
+
+
+def _inotify_instances() -> int:
+    path = Path("/proc/sys/fs/inotify/max_user_instances")
+    return int(path.read_text(encoding="ascii")) if path.exists() else 0
 
 
 def _existing(path: Path) -> Path:

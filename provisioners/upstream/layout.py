@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from provisioners.base import Node
 
@@ -16,6 +16,7 @@ CONFIG = "/etc/gonogo"
 PKI = f"{CONFIG}/pki"
 UNITS = "/etc/systemd/system"
 CLUSTER_DOMAIN = "cluster.local"
+_RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 PAUSE_IMAGE = "gonogo/pause:1"
 
 # K3s's own defaults, so that a cluster here looks like the one to come.
@@ -74,3 +75,15 @@ class Layout:
     def binary(self, name: str) -> str:
         """Return the path of a binary on the nodes."""
         return str(self.bin_dirs[name] / name)
+
+
+def host_nameservers() -> tuple[str, ...]:
+    """Return the machine's nameservers that pods can reach: those not on its loopback."""
+    for path in _RESOLV_CONFS:
+        if path.exists():
+            lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+            found = [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
+            usable = tuple(a for a in found if not a.startswith("127.") and a != "::1")
+            if usable:
+                return usable
+    return ()

@@ -211,7 +211,8 @@ def _network_script(layout: Layout, node: Node) -> str:
     return f"""#!/bin/sh
 set -e
 rule() {{ iptables -w 10 -t "$1" -C "$2" $3 2>/dev/null || iptables -w 10 -t "$1" -A "$2" $3; }}
-{routes}sysctl -q -w net.ipv4.ip_forward=1
+{routes}[ -e /proc/sys/net/bridge ] || modprobe br_netfilter
+sysctl -q -w net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1
 rule filter FORWARD "-s {pods} -j ACCEPT"
 rule filter FORWARD "-d {pods} -j ACCEPT"
 rule nat POSTROUTING "-s {layout.pod_subnet(node)} ! -d {pods} ! -o cni0 -j MASQUERADE"

@@ -6,34 +6,25 @@ other and while no other check runs. The worst pair is named.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+
+from fixtures.latency import Pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fixtures.inside import Look
+    from fixtures.latency import Latency
     from fixtures.load import Quantile
     from fixtures.record import Record
     from provisioners.base import Replica, ServiceSpec, Target
 
 EYES = "net-probe"
-PORT = 7777
-INTERVAL_MS = 2
 LIMIT_MS = 10.0
 FEWEST = 100  # fewer round trips than this, over all pairs, hold no p99
 CLOSED_PORT = 7776
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One way to measure: from a replica to a host name or address."""
-
-    name: str
-    source: Replica
-    host: str
 
 
 @pytest.mark.criterion("performance.network_latency", "phase2.latency")
@@ -43,29 +34,40 @@ def test_p99_is_under_the_limit(
     target: Target,
     workload: Sequence[ServiceSpec],
     way: str,
-    look: Look,
-    round_trips: int,
+    latency: Latency,
     quantile: Quantile,
     record: Record,
 ) -> None:
     pairs = _pairs(target, workload, way)
     assert pairs, f"{target.side}: no pair of replicas to measure {way}"
-    times = {pair.name: _measure(look, target, pair, round_trips) for pair in pairs}
-    everything = [rtt for measured in times.values() for rtt in measured]
-    p99 = {name: quantile(measured, 0.99) for name, measured in times.items()}
-    worst = max(p99, key=lambda name: p99[name])
+    measured = [latency.measure(target, pair, LIMIT_MS) for pair in pairs]
+    everything = [rtt for one in measured for rtt in one.rtt_ms]
+    worst = max(measured, key=lambda one: one.p99_ms)
     record(
-        observed=round(p99[worst], 3),
+        observed=round(worst.p99_ms, 3),
         unit="ms",
         samples=len(everything),
-        why=f"worst pair {worst}",
+        why=f"worst pair {worst.pair.name}",
         p99_all_ms=round(quantile(everything, 0.99), 3),
         p50_all_ms=round(quantile(everything, 0.5), 3),
-        p99_ms={name: round(value, 3) for name, value in p99.items()},
+        p99_ms={one.pair.name: round(one.p99_ms, 3) for one in measured},
+        control_p99_ms={one.pair.name: one.control_p99_ms for one in measured},
+        tries={one.pair.name: one.tries for one in measured if one.tries > 1},
     )
+    slow = [one for one in measured if one.p99_ms >= LIMIT_MS and one.believable(LIMIT_MS)]
+    doubtful = [one for one in measured if not one.believable(LIMIT_MS)]
     if len(everything) < FEWEST:
         record.inconclusive(f"{target.side}: {len(everything)} round trips are too few for a p99")
-    assert p99[worst] < LIMIT_MS, f"{target.side}, {way}: p99 {p99[worst]:.2f} ms between {worst}"
+    if doubtful:
+        record.inconclusive(
+            f"{target.side}, {way}: cannot tell, the machines are too busy: "
+            + "; ".join(
+                f"{one.pair.name} {one.p99_ms:.1f} ms, to itself {one.control_p99_ms:.1f}" for one in doubtful
+            )
+        )
+    assert not slow, f"{target.side}, {way}: p99 " + "; ".join(
+        f"{one.p99_ms:.2f} ms between {one.pair.name}" for one in slow
+    )
 
 
 @pytest.mark.criterion("performance.network_latency")
@@ -94,23 +96,22 @@ def _pairs(target: Target, workload: Sequence[ServiceSpec], way: str) -> list[Pa
     expected = {node.name for node in target.nodes}
     assert nodes == expected, f"{target.side}: {EYES} runs on {sorted(nodes)}, nodes are {sorted(expected)}"
     if way == "across-nodes":
-        return [Pair(f"{a.node} to {b.node}", a, b.address) for a in eyes for b in eyes if a.node != b.node]
+        return [
+            Pair(f"{a.node} to {b.node}", a, b.address, control=a)
+            for a in eyes
+            for b in eyes
+            if a.node != b.node
+        ]
     if way == "by-service":
         name = target.dns_name(EYES)
-        return [Pair(f"{one.node} to {name}", one, name) for one in eyes]
-    here = {one.node: one.address for one in eyes}
+        return [Pair(f"{one.node} to {name}", one, name, control=one) for one in eyes]
+    here = {one.node: one for one in eyes}
     sources: dict[str, Replica] = {}
     for spec in workload:
         for one in target.replicas(spec.name) if spec.mcp and len(sources) < len(here) else ():
             if one.ready and one.node in here:
                 sources.setdefault(one.node, one)
     return [
-        Pair(f"{node}, {one.service} to {EYES}", one, here[node]) for node, one in sorted(sources.items())
+        Pair(f"{node}, {one.service} to {EYES}", one, here[node].address, control=here[node])
+        for node, one in sorted(sources.items())
     ]
-
-
-def _measure(look: Look, target: Target, pair: Pair, count: int) -> list[float]:
-    argv = ["tcp", pair.host, str(PORT), "--count", str(count), "--interval-ms", str(INTERVAL_MS)]
-    answer = look(target, pair.source, argv)
-    assert answer.get("ok"), f"{target.side}: {pair.name}: {answer.get('error', 'no reason given')}"
-    return [float(rtt) for rtt in answer["rtt_ms"]]

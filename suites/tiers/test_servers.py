@@ -50,8 +50,9 @@ def test_every_service_is_as_promised(
 def test_tier_is_healthy(target: Target, workload: Sequence[ServiceSpec], tier: str, record: Record) -> None:
     promised = [spec for spec in workload if spec.tier == tier]
     problems = _problems(target, promised)
-    labelled = {one.name: one.tier for one in target.services()}
-    misplaced = [spec.name for spec in promised if labelled.get(spec.name, tier) != tier]
+    labels = {one.name: one.tier for one in target.services()}
+    # Where an orchestrator holds no tier at all there is nothing to be wrong about.
+    misplaced = [spec.name for spec in promised if labels.get(spec.name) not in {tier, "", None}]
     record(
         observed=100.0 * (len(promised) - len(problems)) / max(1, len(promised)),
         unit="%",

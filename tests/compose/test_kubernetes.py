@@ -434,6 +434,17 @@ def test_constraints(text: str, wanted: object) -> None:
     assert requirement(text) == wanted
 
 
+def test_probes_name_the_port_as_the_container_does(load: Load) -> None:
+    text = HEAD + (
+        "    ports: [{target: 80, name: Web_Port}, {target: 53, protocol: udp}]\n"
+        "    healthcheck: {test: [CMD, curl, -f, 'http://localhost:80/health']}\n"
+    )
+    box = container(load(text))
+    assert [port["name"] for port in box["ports"]] == ["web-port", "udp-53"]
+    assert box["readinessProbe"]["httpGet"]["port"] == "web-port"
+    assert objects(load(text))["Service/web"]["spec"]["ports"][0]["targetPort"] == "web-port"
+
+
 def test_updates(load: Load) -> None:
     def strategy(body: str) -> object:
         text = HEAD + f"    deploy: {{replicas: 3, update_config: {body}}}\n"
