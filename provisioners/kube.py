@@ -83,9 +83,14 @@ class Resource:
         return f"{root}{middle}/{self.plural}" + (f"/{quote(name)}" if name else "")
 
 
-@functools.lru_cache(maxsize=8)
 def open_kube(kubeconfig: Path, context: str | None = None) -> Kube:
-    """Return this process's one client for a kubeconfig and context."""
+    """Return this process's one client for a kubeconfig and context; a rewritten file is a new one."""
+    written_ns = kubeconfig.stat().st_mtime_ns if kubeconfig.exists() else 0
+    return _open(kubeconfig, context, written_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _open(kubeconfig: Path, context: str | None, _written_ns: int) -> Kube:
     return Kube(kubeconfig, context)
 
 

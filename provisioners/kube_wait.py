@@ -49,7 +49,8 @@ class Held:
         if not holds:
             self.since.pop((pod.uid, what), None)
             return 0.0
-        return self.now() - self.since.setdefault((pod.uid, what), self.now())
+        now = self.now()
+        return now - self.since.setdefault((pod.uid, what), now)
 
     def new_restarts(self, pod: Pod, container: Container) -> int:
         """Return how often the container restarted since it was first seen."""

@@ -171,7 +171,9 @@ def unhealthy_words(row: Object) -> str:
     health = (row.get("State") or {}).get("Health") or {}
     if health.get("Status") != "unhealthy":
         return ""
-    last = (health.get("Log") or [{}])[-1]
+    failed = [entry for entry in health.get("Log") or [] if entry.get("ExitCode")] or [{}]
+    told = [entry for entry in failed if str(entry.get("Output", "")).strip()]
+    last = (told or failed[:1])[-1]  # the very last one may have been cut off by the container's end
     return f"exit status {last.get('ExitCode')}: {str(last.get('Output', '')).strip()[-300:] or 'no output'}"
 
 

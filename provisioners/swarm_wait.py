@@ -81,7 +81,8 @@ class Seen:
         if task.state != "pending":
             self.pending.pop(task.id, None)
             return 0.0
-        return self.now() - self.pending.setdefault(task.id, self.now())
+        now = self.now()
+        return now - self.pending.setdefault(task.id, now)
 
 
 def parse_service_row(row: Object, stack: str) -> ServiceRow:

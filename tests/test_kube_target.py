@@ -365,6 +365,7 @@ class FakeApi:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one packet: else each answer waits for an acknowledgement
 
             def log_message(self, *_args: Any) -> None:
                 """Say nothing."""

@@ -150,7 +150,7 @@ class FakeEngine:
                 f'{{"Names": "{name}", "State": "{state}"}}' for name, state in self.states.items()
             )
         elif argv[0] == "logs":
-            out = "systemd[1]: Stopping\nkubelet[7]: no more memory\n"
+            out = "systemd[1]: Stopping\r\n\x1b[0;1;31mkubelet[7]: no more memory\x1b[0m\r\n"
         elif argv[:2] == ["image", "inspect"]:
             names = argv[4:]
             code = 0 if set(names) <= set(self.images) else 1
@@ -169,6 +169,7 @@ def test_a_host_that_died_is_named_with_its_last_lines():
     with pytest.raises(ProvisionError, match="no more memory") as caught:
         lab.hosts.require_alive(fake)  # type: ignore[arg-type]
     assert caught.value.where == "node2"
+    assert "\x1b" not in str(caught.value)
     assert "exited" in caught.value.what
 
 
@@ -194,9 +195,28 @@ def test_a_dead_host_ends_a_wait_and_explains_a_failure(monkeypatch):
 
     with pytest.raises(ProvisionError, match="node host died"):
         lab._watched(fails)(lambda _: None)
+    monkeypatch.setattr(lab_module, "_LOOK_EVERY_S", 0.0)
     monkeypatch.setattr(lab, "_require_alive", lambda: None)
     with pytest.raises(ProvisionError, match="connection refused"):
         lab._watched(fails)(lambda _: None)
+
+
+def test_a_host_that_the_engine_sees_dead_only_a_moment_later_is_still_named(monkeypatch):
+    lab = Lab()
+    monkeypatch.setattr(lab_module, "_LOOK_EVERY_S", 0.0)
+    looks = []
+
+    def dead_at_third_look():
+        looks.append(1)
+        if len(looks) == 3:
+            raise ProvisionError("the node host died", where="node2")
+
+    def no_connection(_say):
+        CommandResult(("true",), "node2", 255, "", "Connection refused", 0.0).check()
+
+    monkeypatch.setattr(lab, "_require_alive", dead_at_third_look)
+    with pytest.raises(ProvisionError, match="node host died"):
+        lab._watched(no_connection)(lambda _: None)
 
 
 def run_argv(monkeypatch: pytest.MonkeyPatch, *, privileged: bool) -> list[str]:

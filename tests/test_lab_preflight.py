@@ -3,7 +3,17 @@ from dataclasses import replace
 import pytest
 
 from provisioners.errors import TargetRefused
-from provisioners.lab.preflight import Check, MachineFacts, check, overlapping_routes, read_facts, require
+from provisioners.lab.engine import Engine
+from provisioners.lab.preflight import (
+    Check,
+    MachineFacts,
+    _with_network,
+    check,
+    overlapping_routes,
+    read_facts,
+    require,
+)
+from provisioners.shell import CommandResult
 
 GOOD = MachineFacts(
     root=True,
@@ -114,6 +124,18 @@ def test_a_holder_of_the_subnet_is_found_and_our_own_bridge_is_not():
     ]
     found = overlapping_routes(routes, "172.30.0.0/24")
     assert found == ("interface tun0 (route 172.30.0.7)", "interface vpn0 (route 172.16.0.0/12)")
+
+
+def test_a_docker_network_that_holds_the_subnet_is_named():
+    class Answering(Engine):
+        def run(self, argv, **_):
+            assert argv[-1] == "0123456789ab"
+            return CommandResult(tuple(argv), "localhost", 0, "shop_default\n", "", 0.0)
+
+    holder = "interface br-0123456789ab (route 172.30.0.0/16)"
+    assert _with_network(holder, Answering("unix:///x")) == f"{holder}, Docker network shop_default"
+    assert _with_network(holder, None) == holder
+    assert _with_network("interface vpn0 (route 172.16.0.0/12)", Answering("unix:///x")).endswith("/12)")
 
 
 def test_reading_this_machine_changes_nothing_and_can_be_judged(tmp_path, monkeypatch):

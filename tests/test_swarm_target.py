@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from provisioners import swarm_wait, tally
 from provisioners.base import Bundle, Cluster, Kill, Node, Side
 from provisioners.errors import InputError, NotReady, ProvisionError
 from provisioners.shell import CommandResult, Ssh
@@ -420,13 +421,15 @@ def test_a_service_that_runs_already_is_ready_at_once(target):
     assert readiness.duration_s < 1
 
 
-def test_a_service_that_no_check_vouches_for_must_run_a_while_after_a_crash(target):
+def test_a_service_that_no_check_vouches_for_must_run_a_while_after_a_crash(target, monkeypatch):
+    monkeypatch.setattr(tally, "SETTLE_S", 0.5)
+    monkeypatch.setattr(swarm_wait, "_POLL_S", 0.1)
     running = {"ID": "t1", "DesiredState": "Running", "CurrentState": "Running 1 second ago"}
     listing(target, [running, {"ID": "t0", "CurrentState": "Failed 5 seconds ago"}], "3/3")
-    readiness = target.wait_ready(["net-probe"], 0.5, lambda _: None)
+    readiness = target.wait_ready(["net-probe"], 0.2, lambda _: None)
     assert readiness.ready == ()
     assert "a few seconds without a crash" in readiness.failed[0].reason
-    assert target.wait_ready(["net-probe"], 10.0, lambda _: None).duration_s >= 3
+    assert target.wait_ready(["net-probe"], 10.0, lambda _: None).duration_s >= 0.5
 
 
 def test_a_service_that_gave_up_ends_the_wait_early_with_its_log(target):

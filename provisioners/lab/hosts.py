@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ _TMPFS = ("/run", "/run/lock", "/tmp")  # noqa: S108  mount points inside the ho
 _BOOT_BOUND_S = 90.0
 _FIRST_HOST = 11  # .1 is the bridge; the rest up to .10 is free for others
 BRIDGE = "gonogo0"
+_CONSOLE_CODES = re.compile(r"\x1b\[[0-9;:?]*[A-Za-z]|[\x00-\x08\x0b-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,8 @@ class Hosts:
 
     def _last_lines(self, engine: Engine, node: str) -> str:
         result = engine.run(["logs", "--tail", "15", self.container(node)])
-        lines = [line.rstrip() for line in (result.stdout + result.stderr).splitlines() if line.strip()]
+        text = _CONSOLE_CODES.sub("", result.stdout + result.stderr)
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
         return "\n        ".join(lines) or "its console is empty"
 
 

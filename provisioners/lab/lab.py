@@ -31,6 +31,7 @@ from provisioners.lab.loader import load_images, prune_archives
 from provisioners.lab.node_image import node_image_step
 from provisioners.lab.paths import lab_dir
 from provisioners.lab.state import lock, read_facts, write_facts, write_secret
+from provisioners.shell import CommandError
 from provisioners.steps import run_steps
 from provisioners.swarm import SwarmProvisioner, has_ipvs
 from provisioners.upstream.build import (
@@ -55,6 +56,8 @@ SUBNET = "172.30.0.0/24"
 
 _ADDRESS_POOL = "10.20.0.0/16"  # of Swarm's overlay networks: apart from pods and services
 _ALIVE_EVERY_S = 2.0
+_LOOKS = 6
+_LOOK_EVERY_S = 0.5
 _WORKERS = 6
 
 
@@ -337,8 +340,12 @@ class Lab:
 
             try:
                 run(say_and_look)
-            except ProvisionError:
-                self._require_alive()  # says more than the failure that it caused
+            except ProvisionError as error:
+                # A dead host says more than the failure that it caused; where a command failed, the
+                # engine may need a moment to see that its host is gone.
+                for _ in range(_LOOKS if isinstance(error, CommandError) else 1):
+                    self._require_alive()
+                    time.sleep(_LOOK_EVERY_S)
                 raise
 
         return watched

@@ -119,6 +119,7 @@ _FILES = {
     "etc/ssh/sshd_config.d/gonogo.conf": (0o644, _SSHD),
     "etc/systemd/journald.conf.d/gonogo.conf": (0o644, _JOURNALD),
     "etc/containerd/config.toml": (0o644, _CONTAINERD),
+    "etc/locale.conf": (0o644, "LANG=C.UTF-8\n"),
     "etc/docker/daemon.json": (0o644, _DOCKERD + "\n"),
     # Empty, so that systemd gives each host an id of its own.
     "etc/machine-id": (0o444, ""),

@@ -28,6 +28,8 @@ from provisioners.upstream.build import MODULES, find_go, is_built
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from provisioners.lab.engine import Engine
+
 DISK_GB = 15.0
 MEMORY_GB = 6.0
 INOTIFY_INSTANCES = 100  # each host takes about 18: systemd, container engines, kubelet
@@ -176,16 +178,26 @@ def read_facts(subnet: str) -> MachineFacts:
         memory_available_gb=_memory_available_gb(),
         inotify_instances=_inotify_instances(),
         subnet=subnet,
-        subnet_holders=subnet_holders(subnet),
+        subnet_holders=subnet_holders(subnet, engine),
     )
 
 
-def subnet_holders(subnet: str) -> tuple[str, ...]:
+def subnet_holders(subnet: str, engine: Engine | None) -> tuple[str, ...]:
     """Return who already has routes into the subnet: interface, and Docker network where it is one."""
     result = run(["ip", "-json", "route", "show", "table", "all"])
     if not result.ok:
         return ()
-    return overlapping_routes(json.loads(result.stdout or "[]"), subnet)
+    found = overlapping_routes(json.loads(result.stdout or "[]"), subnet)
+    return tuple(_with_network(holder, engine) for holder in found)
+
+
+def _with_network(holder: str, engine: Engine | None) -> str:
+    """Add the name of the Docker network whose bridge the holder is."""
+    bridge = re.search(r"interface br-([0-9a-f]{12}) ", holder)
+    if not bridge or engine is None:
+        return holder
+    result = engine.run(["network", "inspect", "--format", "{{.Name}}", bridge.group(1)])
+    return f"{holder}, Docker network {result.stdout.strip()}" if result.ok else holder
 
 
 def overlapping_routes(routes: Sequence[Mapping[str, object]], subnet: str) -> tuple[str, ...]:
