@@ -8,12 +8,14 @@ partition) is a capability apart: ask with `isinstance(target, Kill)`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from provisioners.shell import CommandResult, Ssh
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from provisioners.shell import CommandResult, Ssh
 
 
 class Side(enum.StrEnum):
@@ -61,7 +63,10 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One running copy of a service: a Swarm task's container or a Kubernetes pod."""
+    """One running copy of a service: a Swarm task's container or a Kubernetes pod.
+
+    `addresses` are all of them where a copy is on several networks; `address` is one of these.
+    """
 
     id: str
     service: str
@@ -70,6 +75,7 @@ class Replica:
     ready: bool
     restarts: int = 0
     started_at: str = ""
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).resolve().parent.parent
 _PROBE = _ROOT / "fixtures" / "mcp_server" / "probe.py"
 _PACKAGES = ("mcp", "uvicorn", "redis", "psycopg", "prometheus_client")
+_LONGEST_FOLDER = 60  # a Unix socket takes 107 bytes
 _START_S = 30.0
 _STOP_S = 5.0
 _POLL_S = 0.02
@@ -87,7 +88,7 @@ class NoopProvisioner:
         run_id: str = "",
     ) -> None:
         self._mutations = mutations
-        self._folder = Path(tempfile.gettempdir()) / f"gonogo-noop-{secrets.token_hex(6)}"
+        self._folder = _short_folder() / f"gonogo-noop-{secrets.token_hex(6)}"
         self._pids: dict[Side, int] = {}
         # Two neighbouring /24 blocks, drawn so that runs side by side do not meet.
         first, second = 64 + secrets.randbelow(128), 2 * secrets.randbelow(127)
@@ -360,6 +361,12 @@ class _Control:
                 f"the stub refused {method} {path}", where=str(self.path), why=text.decode(errors="replace")
             )
         return dict(json.loads(text))
+
+
+def _short_folder() -> Path:
+    """Return the folder for temporary files, or /tmp where a socket's path there would be too long."""
+    usual = Path(tempfile.gettempdir())
+    return usual if len(str(usual)) <= _LONGEST_FOLDER else Path("/tmp")  # noqa: S108  0700 and random below
 
 
 def _node(index: int) -> Node:

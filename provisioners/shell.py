@@ -14,11 +14,14 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from provisioners.errors import ProvisionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 _OUTPUT_LIMIT = 4000
 _C_LOCALE = {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}

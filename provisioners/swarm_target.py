@@ -164,6 +164,7 @@ class SwarmTarget:
                 ready=task.running,
                 restarts=restarts(task, tasks),
                 started_at=task.at,
+                addresses=tuple(task.addresses.values()),
             )
             for task in tasks
             if task.wanted and task.container_id and task.state in {"running", "starting"}

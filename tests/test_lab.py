@@ -14,12 +14,15 @@ from provisioners.inventory import write_inventory
 from provisioners.lab import capabilities, engine, hosts
 from provisioners.lab import lab as lab_module
 from provisioners.lab.engine import Engine
+from provisioners.lab.images import image_names
 from provisioners.lab.lab import Lab
 from provisioners.lab.loader import load_images, prune_archives
+from provisioners.lab.node_image import node_image
 from provisioners.lab.paths import lab_dir
 from provisioners.lab.state import lock, write_facts, write_secret
 from provisioners.shell import CommandResult, Ssh
 from provisioners.steps import QuietProgress, check_graph
+from provisioners.upstream.addons import addon_images
 from provisioners.upstream.layout import host_nameservers
 
 
@@ -151,6 +154,8 @@ class FakeEngine:
             )
         elif argv[0] == "logs":
             out = "systemd[1]: Stopping\r\n\x1b[0;1;31mkubelet[7]: no more memory\x1b[0m\r\n"
+        elif argv[:2] == ["image", "ls"]:
+            out = "\n".join(self.images)
         elif argv[:2] == ["image", "inspect"]:
             names = argv[4:]
             code = 0 if set(names) <= set(self.images) else 1
@@ -294,6 +299,16 @@ def loading(
     monkeypatch.setattr("provisioners.lab.loader.Engine", lambda *_: fake)
     members = tuple(Node(name=f"node{i}", ssh=cast("Ssh", ssh), index=i) for i, ssh in enumerate(nodes))
     return fake, Cluster(kind="lab", level="lab-upstream", nodes=members, extra={"docker_host": "unix:///x"})
+
+
+def test_images_of_older_recipes_are_removed_and_present_ones_kept(monkeypatch):
+    present = (*addon_images(), *image_names(), node_image())
+    fake = FakeEngine(images=(*present, "gonogo/node:old"))
+    lab_module._prune_images(fake)  # type: ignore[arg-type]
+    assert fake.calls[-1] == ["image", "rm", "gonogo/node:old"]
+    fake = FakeEngine(images=present)
+    lab_module._prune_images(fake)  # type: ignore[arg-type]
+    assert len(fake.calls) == 1
 
 
 def test_only_what_is_lacking_is_loaded(monkeypatch):

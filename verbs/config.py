@@ -64,6 +64,7 @@ class ScaleConfig(ServiceScale):
     """One map that fits replicas and limits to the target, equal on both sides."""
 
     pin: bool = False
+    health_interval_s: Annotated[float, Field(ge=1, le=3600)] | None = None
     services: dict[str, ServiceScale] = Field(default_factory=dict)
 
     @field_validator("memory")
@@ -263,7 +264,7 @@ def _built_in(kind: str) -> Config:
             "redis": {"image": "gonogo/redis"},
             "postgres": {"image": "gonogo/postgres"},
         },
-        "scale": {"replicas": 1, "cpus": 0.5, "memory": "256M", "pin": True},
+        "scale": {"replicas": 1, "cpus": 0.5, "memory": "256M", "pin": True, "health_interval_s": 600},
     }
     if kind == "noop":
         raw["target"]["break"] = os.environ.get("GONOGO_BREAK", "")

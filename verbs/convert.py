@@ -48,6 +48,14 @@ def convert_command(
         duplicates="last" if duplicates == "last" else "error",
         tiers=load_tiers(SAMPLES / "tiers.yaml"),
     )
+    if json_output:
+        sys.stdout.write(losses_json(result.losses))
+    outcomes = Counter(str(loss.outcome) for loss in result.losses)
+    sys.stderr.write(
+        f"{len(result.files)} files in {out}; "
+        + ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+        + f"; see {out / 'losses.json'}\n"
+    )
     refused = [loss for loss in result.losses if loss.outcome == "refused"]
     for loss in refused:
         sys.stderr.write(f"{loss.file}:{loss.line}: refused {loss.path}: {loss.detail}\n")

@@ -66,6 +66,7 @@ def fit_of(config: Config, cluster: Cluster) -> Fit:
         },
         pin_nodes=tuple(node.name for node in cluster.nodes) if scale.pin else (),
         entry=config.entry,
+        health_interval_s=scale.health_interval_s,
         patches=tuple(
             Patch(kind=item.kind, name=item.name, path=item.path, value=item.value) for item in config.patches
         ),

@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from provisioners.compose.losses import Loss
-
     from provisioners.base import Bundle, Cluster, Readiness, Target
     from provisioners.compose import Project
+    from provisioners.compose.losses import Loss
     from provisioners.tiers import Tiers
     from reports.store import Store
     from verbs.config import Config

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from provisioners.compose.model import Project, Service
     from provisioners.tiers import Tiers
 
+START_PERIOD_S = 180.0
+
 Entry = Literal["node", "ingress"]
 
 
@@ -55,6 +57,9 @@ class Fit:
     """How a project is fitted. `images` maps globs on the image name; `{service}` is filled in.
 
     `pin_nodes` are dealt out to services round robin; `pin` names a node for a service itself.
+    `health_interval_s` spaces the checks of services that are healthy, on both sides: Docker runs
+    each in a process of its own, and twenty at once are seconds of a small machine. Until a
+    service is first healthy it is asked every few seconds, for at least `START_PERIOD_S` then.
     """
 
     images: Mapping[str, str] = field(default_factory=dict)
@@ -70,6 +75,7 @@ class Fit:
     eviction_toleration_s: int | None = 30
     volume_size: str = "1Gi"
     stack: str = "sophia"
+    health_interval_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from provisioners.compose.fit import START_PERIOD_S
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -83,8 +85,13 @@ def check_of(health: HealthCheck) -> Check:
     return _http(list(words)) or Check(argv=words)
 
 
-def probes_of(health: HealthCheck, ports: Mapping[object, str]) -> dict[str, object]:
-    """Return the probes of a container; `ports` are the names of its container ports."""
+def probes_of(
+    health: HealthCheck, ports: Mapping[object, str], steady_s: float | None = None
+) -> dict[str, object]:
+    """Return the probes of a container; `ports` are the names of its container ports.
+
+    `steady_s` is the fit's interval between checks of a service that has been healthy.
+    """
     check = check_of(health)
     interval = health.interval_s.value if health.interval_s else INTERVAL_S
     timeout = health.timeout_s.value if health.timeout_s else TIMEOUT_S
@@ -92,10 +99,12 @@ def probes_of(health: HealthCheck, ports: Mapping[object, str]) -> dict[str, obj
     grace = health.start_period_s.value if health.start_period_s else 0.0
     start = health.start_interval_s.value if health.start_interval_s else START_INTERVAL_S
     start = max(1.0, min(start, interval))
+    if steady_s is not None:
+        grace = max(grace, START_PERIOD_S)
     action = _action(check, ports)
     steady = {
         **action,
-        "periodSeconds": _whole(interval),
+        "periodSeconds": _whole(steady_s or interval),
         "timeoutSeconds": _whole(timeout),
         "failureThreshold": retries,
     }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from provisioners.base import Bundle, Side
 from provisioners.compose import units
 from provisioners.compose.emit import to_yaml
-from provisioners.compose.fit import Fit, Shape, shapes
+from provisioners.compose.fit import START_PERIOD_S, Fit, Shape, shapes
 from provisioners.compose.kubernetes import service_specs
 from provisioners.compose.naming import followed, legal, legal_names
 from provisioners.compose.nodes import Leaf, Listing, Node, Table, place, plain
@@ -124,7 +124,9 @@ class _Stack:
                 *configs,
                 *({"source": ref.source, "target": ref.target} | _mode(ref.mode) for ref in service.configs),
             ],
-            "healthcheck": _health(service.healthcheck) if service.healthcheck else None,
+            "healthcheck": _health(service.healthcheck, self.fit.health_interval_s)
+            if service.healthcheck
+            else None,
             "labels": {var.name: var.value or "" for var in service.labels},
             "logging": plain(service.others.get("logging")),
             "stop_grace_period": units.docker_duration(service.stop_grace_s.value)
@@ -299,17 +301,22 @@ class _Stack:
         return found
 
 
-def _health(health: HealthCheck) -> Object:
+def _health(health: HealthCheck, steady_s: float | None) -> Object:
     if health.disabled and health.disabled.value:
         return {"disable": True}
     test = health.test.value if health.test else ()
+    interval, start_period = _duration(health.interval_s), _duration(health.start_period_s)
+    if steady_s is not None:
+        grace_s = health.start_period_s.value if health.start_period_s else 0.0
+        interval = units.docker_duration(steady_s)
+        start_period = units.docker_duration(max(grace_s, START_PERIOD_S))
     return _given(
         {
             "test": ["CMD-SHELL" if health.shell else "CMD", *test] if test else None,
-            "interval": _duration(health.interval_s),
+            "interval": interval,
             "timeout": _duration(health.timeout_s),
             "retries": health.retries.value if health.retries else None,
-            "start_period": _duration(health.start_period_s),
+            "start_period": start_period,
         }
     )
 

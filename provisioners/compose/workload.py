@@ -58,7 +58,7 @@ def workload_of(service: Service, name: str, tier: str, shape: Shape, context: C
     ports = _ports(service, http)
     if ports:
         container["ports"] = ports
-    _add_health(service, container, ports, ledger)
+    _add_health(service, container, ports, context)
     resources = resources_of(service, shape, ledger)
     if resources:
         container["resources"] = resources
@@ -127,7 +127,8 @@ def _ports(service: Service, http: int | None) -> list[Object]:
     return list(found.values())
 
 
-def _add_health(service: Service, container: Object, ports: list[Object], ledger: Ledger) -> None:
+def _add_health(service: Service, container: Object, ports: list[Object], context: Context) -> None:
+    ledger = context.ledger
     health = service.healthcheck
     if health is None:
         return
@@ -135,7 +136,7 @@ def _add_health(service: Service, container: Object, ports: list[Object], ledger
         ledger.approximated(health.at, "no health check, so no probes: ready as soon as it runs")
         return
     named = {port["containerPort"]: str(port["name"]) for port in ports if port["protocol"] == "TCP"}
-    container.update(probes_of(health, named))
+    container.update(probes_of(health, named, context.fit.health_interval_s))
     check = check_of(health)
     if health.test:
         said = kinds(check)

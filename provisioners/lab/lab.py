@@ -28,7 +28,7 @@ from provisioners.lab.engine import (
 )
 from provisioners.lab.hosts import BIN_MOUNT, Hosts
 from provisioners.lab.loader import load_images, prune_archives
-from provisioners.lab.node_image import node_image_step
+from provisioners.lab.node_image import node_image, node_image_step
 from provisioners.lab.paths import lab_dir
 from provisioners.lab.state import lock, read_facts, write_facts, write_secret
 from provisioners.shell import CommandError
@@ -121,7 +121,9 @@ class Lab:
             if not self._any_host():
                 require(self.preflight())
             prune_archives()
-            return run_steps(self.steps(), progress=progress, workers=workers)
+            results = run_steps(self.steps(), progress=progress, workers=workers)
+            _prune_images(start_engine(lambda _: None))
+            return results
 
     def steps(self) -> Sequence[Step]:
         """Return the whole list: engine, builds and images, hosts, Swarm, Kubernetes."""
@@ -359,6 +361,18 @@ class Lab:
         path = lab_dir() / "inventory.yaml"
         if engine is not None and path.exists():  # before that the step `hosts` itself looks
             self.hosts.require_alive(engine)
+
+
+def _prune_images(engine: Engine) -> None:
+    """Remove images of ours that an older recipe made; one still in use stays until it is not."""
+    from provisioners.lab.images import image_names
+    from provisioners.upstream.addons import addon_images
+
+    argv = ["image", "ls", "--filter", "reference=gonogo/*", "--format", "{{.Repository}}:{{.Tag}}"]
+    present = set(engine.run(argv).check().stdout.split())
+    old = sorted(present - {node_image(), *image_names(), *addon_images()})
+    if old:
+        engine.run(["image", "rm", *old], timeout_s=120)
 
 
 def _start_engine(say: Callable[[str], None]) -> None:

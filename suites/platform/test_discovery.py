@@ -104,7 +104,9 @@ def _misled(target: Target, spec: ServiceSpec, answers: Answers) -> str:
         return f"{name} does not resolve: {answer.get('error', 'no reason given')}"
     found = set(answer.get("addresses", ()))
     virtual = target.service_address(spec.name)
-    expected = {virtual} if virtual else {one.address for one in target.replicas(spec.name)}
+    replicas = target.replicas(spec.name)
+    own = {address for one in replicas for address in (one.address, *one.addresses)}
+    expected = {virtual} if virtual else own
     if not found or not found <= expected:
         return f"{name} resolves to {sorted(found) or 'nothing'}, its service is at {sorted(expected)}"
     return ""
