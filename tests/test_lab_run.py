@@ -127,7 +127,7 @@ def test_a_server_on_a_wrong_port_is_a_no_go_that_names_it(whole: tuple[Path, in
     wrong = {
         "kind": "Deployment",
         "name": "github-v2",
-        "path": "spec.template.spec.containers[0].env[PORT].value",
+        "path": "spec.template.spec.containers[0].env[2].value",
         "value": "9999",
     }
     config = config_file(tmp_path, patches=[wrong], load=SHORT_LOAD, ready_timeout_s=90)
@@ -180,9 +180,8 @@ def test_a_terminated_run_cleans_up(tmp_path: Path) -> None:
     process = subprocess.Popen(
         command("run", "--target", config_file(tmp_path)), cwd=tmp_path, stdout=subprocess.DEVNULL
     )
-    _wait_until(
-        lambda: (tmp_path / "runs/latest/manifests/kubernetes").exists(), 300, "the deployment begins"
-    )
+    deploying = tmp_path / "runs/latest/manifests/kubernetes"
+    _wait_until(deploying.exists, 300, "the deployment begins")
     time.sleep(5)
     process.terminate()
     assert process.wait(timeout=180) == 143

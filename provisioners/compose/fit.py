@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from provisioners.tiers import Tiers
 
 START_PERIOD_S = 180.0
+START_INTERVAL_S = 3.0
 
 Entry = Literal["node", "ingress"]
 
@@ -59,7 +60,7 @@ class Fit:
     `pin_nodes` are dealt out to services round robin; `pin` names a node for a service itself.
     `health_interval_s` spaces the checks of services that are healthy, on both sides: Docker runs
     each in a process of its own, and twenty at once are seconds of a small machine. Until a
-    service is first healthy it is asked every few seconds, for at least `START_PERIOD_S` then.
+    service is first healthy it is asked every `START_INTERVAL_S`, for at least `START_PERIOD_S`.
     """
 
     images: Mapping[str, str] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from provisioners.compose.fit import START_INTERVAL_S as FIT_START_INTERVAL_S
 from provisioners.compose.fit import START_PERIOD_S
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def probes_of(
     start = health.start_interval_s.value if health.start_interval_s else START_INTERVAL_S
     start = max(1.0, min(start, interval))
     if steady_s is not None:
-        grace = max(grace, START_PERIOD_S)
+        grace, start = max(grace, START_PERIOD_S), FIT_START_INTERVAL_S
     action = _action(check, ports)
     steady = {
         **action,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from provisioners.base import Bundle, Side
 from provisioners.compose import units
 from provisioners.compose.emit import to_yaml
-from provisioners.compose.fit import START_PERIOD_S, Fit, Shape, shapes
+from provisioners.compose.fit import START_INTERVAL_S, START_PERIOD_S, Fit, Shape, shapes
 from provisioners.compose.kubernetes import service_specs
 from provisioners.compose.naming import followed, legal, legal_names
 from provisioners.compose.nodes import Leaf, Listing, Node, Table, place, plain
@@ -96,7 +96,10 @@ class _Stack:
             "secrets": self._secrets(),
             "configs": {**self._top_configs(), **self.configs},
         }
-        document = {"version": _VERSION, **{key: value for key, value in sections.items() if value}}
+        given = {key: value for key, value in sections.items() if value}
+        # Docker 25 and later know `start_interval`, in a file that names no version; the older
+        # ones, which do not, refuse a file without one.
+        document = given if "start_interval" in str(sections["services"]) else {"version": _VERSION, **given}
         doubled = _doubled(document)
         return doubled if isinstance(doubled, dict) else {}
 
@@ -306,10 +309,12 @@ def _health(health: HealthCheck, steady_s: float | None) -> Object:
         return {"disable": True}
     test = health.test.value if health.test else ()
     interval, start_period = _duration(health.interval_s), _duration(health.start_period_s)
+    start_interval = _duration(health.start_interval_s)
     if steady_s is not None:
         grace_s = health.start_period_s.value if health.start_period_s else 0.0
         interval = units.docker_duration(steady_s)
         start_period = units.docker_duration(max(grace_s, START_PERIOD_S))
+        start_interval = units.docker_duration(START_INTERVAL_S)
     return _given(
         {
             "test": ["CMD-SHELL" if health.shell else "CMD", *test] if test else None,
@@ -317,6 +322,7 @@ def _health(health: HealthCheck, steady_s: float | None) -> Object:
             "timeout": _duration(health.timeout_s),
             "retries": health.retries.value if health.retries else None,
             "start_period": start_period,
+            "start_interval": start_interval,
         }
     )
 
