@@ -162,9 +162,7 @@ class Target(Protocol):
     def apply(self, bundle: Bundle) -> ApplyResult:
         """Make the target hold the bundle; applying it twice changes nothing."""
 
-    def wait_ready(
-        self, services: Sequence[str], timeout_s: float, say: Callable[[str], None]
-    ) -> Readiness:
+    def wait_ready(self, services: Sequence[str], timeout_s: float, say: Callable[[str], None]) -> Readiness:
         """Wait until the services are ready; a service that cannot get ready ends it early."""
 
     def remove(self, bundle: Bundle) -> None:

@@ -186,6 +186,7 @@ class Run:
         with ThreadPoolExecutor(1) as pool:
             collecting = pool.submit(collect, self.store.path, self._log("collect"), self._expression)
             for side in Side:
+                self._clear(side)
                 self._undo(f"workload-{side}", f"workloads on {side}", ("remove", str(side)))
                 self._deployed.append(side)
                 with self._screen.step(f"deploy {side}") as say:
@@ -201,6 +202,12 @@ class Run:
         collected = collecting.result()
         if collected.broke:
             raise RuntimeError(f"the suites could not be collected:\n{collected.tail}")
+
+    def _clear(self, side: Side) -> None:
+        """Take an earlier deployment off the lab: what is there already cannot be timed."""
+        if self._config.target.kind == "lab" and self.targets[side].services():
+            with self._screen.step(f"remove earlier workloads of {side}"):
+                self.targets[side].remove(self.workload.bundles[side])
 
     def _check(self, name: str, marker: str, *, workers: int) -> None:
         from verbs.checks import run_suites
