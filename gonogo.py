@@ -66,11 +66,14 @@ def run(
     expression: Annotated[str, typer.Option("-k", help="Run only the checks that match (pytest -k).")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Leave lab and workloads up at the end.")] = False,
     runs: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("runs"),
+    allow: Annotated[
+        list[str] | None, typer.Option(help="disruptive: break things on an existing target too.")
+    ] = None,
 ) -> None:
     """The main job: deploy on both, check, compare, break, judge, report."""
     from verbs.run import run_command
 
-    raise typer.Exit(run_command(target, profile, expression, keep=keep, runs=runs))
+    raise typer.Exit(run_command(target, profile, expression, keep=keep, runs=runs, allow=allow or []))
 
 
 @app.command()

@@ -16,16 +16,17 @@ from provisioners.inventory import read_inventory
 from provisioners.kubeconfig import kubeconfig_problems, pin_kubeconfig, read_kubeconfig, require_usable
 from provisioners.lab.paths import state_dir
 from provisioners.shell import run
-from provisioners.steps import for_each
+from provisioners.steps import for_each, run_steps
 from provisioners.targets import open_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from provisioners.base import Node
+    from provisioners.base import Node, StepResult
     from provisioners.kubeconfig import Kubeconfig
     from provisioners.lab.preflight import Check
+    from provisioners.steps import Progress
 
 _LONGEST_FOLDER = 48  # ssh adds 58 characters, and a socket's path has 107 at most
 _KEYS = {Side.SWARM: "swarm_id", Side.KUBERNETES: "kube_system_uid"}
@@ -121,6 +122,10 @@ class ExistingProvisioner:
             return not any(identity.problem for identity in self._identities())
         except ProvisionError:
             return False
+
+    def up(self, progress: Progress) -> tuple[StepResult, ...]:
+        """Check files, hosts and identities; nothing is made."""
+        return run_steps(self.steps(), progress=progress)
 
     def down(self, say: Callable[[str], None]) -> None:
         """Leave the clusters as they are: gonogo did not make them."""

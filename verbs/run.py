@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from provisioners.base import Side
-from provisioners.errors import CleanupIncomplete, ProvisionError
+from provisioners.errors import CleanupIncomplete, ProvisionError, TargetRefused
 from reports.catalogue import catalogue
 from reports.model import Evidence, Level, Profile, Status, Undo
 from verbs.config import load_config
@@ -28,7 +28,7 @@ from verbs.targets import provisioner_of
 from verbs.workload import CONVERT_CHECK, deploy_check, read_project
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from provisioners.base import Cluster, Target
@@ -44,7 +44,9 @@ _LEVELS = {"lab": Level.LAB_UPSTREAM, "noop": Level.STUB, "existing": Level.EXIS
 _SUITE_LIMIT_S = 900.0
 
 
-def run_command(target: str, profile: str, expression: str, *, keep: bool, runs: Path) -> int:
+def run_command(
+    target: str, profile: str, expression: str, *, keep: bool, runs: Path, allow: Sequence[str] = ()
+) -> int:
     """Run the main job; returns the verdict's exit code, or the documented code of what stopped it."""
     chosen = parse_profile(profile)
     config = load_config(target)
@@ -52,7 +54,9 @@ def run_command(target: str, profile: str, expression: str, *, keep: bool, runs:
     screen = Screen()
     try:
         with interruptible(), lease(config.target.kind):
-            return Run(config, target, chosen, expression, screen, keep=keep).execute(project, tiers, runs)
+            return Run(config, target, chosen, expression, screen, keep=keep, allow=allow).execute(
+                project, tiers, runs
+            )
     finally:
         screen.close()
 
@@ -66,7 +70,15 @@ class Run:
     targets: Mapping[Side, Target]
 
     def __init__(
-        self, config: Config, name: str, profile: Profile, expression: str, screen: Screen, *, keep: bool
+        self,
+        config: Config,
+        name: str,
+        profile: Profile,
+        expression: str,
+        screen: Screen,
+        *,
+        keep: bool,
+        allow: Sequence[str],
     ) -> None:
         self._config = config
         self._name = name
@@ -74,6 +86,7 @@ class Run:
         self._expression = expression
         self._screen = screen
         self._keep = keep
+        self._allow_disruptive = "disruptive" in allow
         self._provisioner = provisioner_of(config)
         self._was_up = False
         self._secrets: Path | None = None
@@ -90,7 +103,8 @@ class Run:
             self._deploy()
             self._check("read checks", "not disruptive", workers=2)
             self._compare()
-            self._check("disruptive checks", "disruptive", workers=1)
+            if self._may_disrupt():
+                self._check("disruptive checks", "disruptive", workers=1)
         except Interrupted as stop:
             self._screen.say(f"{stop}: cleaning up (a second signal leaves at once)")
             self.store.update_run(interrupted=str(stop))
@@ -204,10 +218,19 @@ class Run:
             raise RuntimeError(f"the suites could not be collected:\n{collected.tail}")
 
     def _clear(self, side: Side) -> None:
-        """Take an earlier deployment off the lab: what is there already cannot be timed."""
-        if self._config.target.kind == "lab" and self.targets[side].services():
+        """Take an earlier deployment off the lab, and refuse to touch one that is somebody's."""
+        if not self.targets[side].services():
+            return
+        bundle = self.workload.bundles[side]
+        if self._config.target.kind == "existing":
+            raise TargetRefused(
+                f"{bundle.namespace} is there already on {side}",
+                why="this run did not make it, and would change it and take it down",
+                next_step="remove it, or name another stack and namespace",
+            )
+        if self._config.target.kind == "lab":  # what is there already cannot be timed
             with self._screen.step(f"remove earlier workloads of {side}"):
-                self.targets[side].remove(self.workload.bundles[side])
+                self.targets[side].remove(bundle)
 
     def _check(self, name: str, marker: str, *, workers: int) -> None:
         from verbs.checks import run_suites
@@ -226,6 +249,14 @@ class Run:
         if result.broke:
             # Checks that left no evidence are gaps, and a gap never makes a GO.
             self._screen.say(f"  pytest ended with {result.returncode}; last lines:\n{result.tail[-1500:]}")
+
+    def _may_disrupt(self) -> bool:
+        if self._config.target.kind != "existing" or self._allow_disruptive:
+            return True
+        self._screen.say(
+            "  disruptive checks were not allowed (--allow disruptive): their criteria stay open"
+        )
+        return False
 
     def _compare(self) -> None:
         from verbs.traffic import compare_sides
