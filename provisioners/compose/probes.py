@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from provisioners.compose.model import HealthCheck
 
 INTERVAL_S, TIMEOUT_S, RETRIES, START_INTERVAL_S = 30.0, 30.0, 3, 5.0
+_READY_PERIOD_S = 10.0
 _LOCAL = frozenset(("localhost", "127.0.0.1", "0.0.0.0", "::1"))  # noqa: S104  names in a URL, nothing listens
 _CURL_FLAGS = frozenset(
     (
@@ -115,7 +116,12 @@ def probes_of(
         "timeoutSeconds": _whole(timeout),
         "failureThreshold": math.ceil((grace + retries * interval) / _whole(start)),
     }
-    probes: dict[str, object] = {"startupProbe": starting, "readinessProbe": steady}
+    # The kubelet looks at readiness once a period, after the start too: a long one would keep a
+    # pod that has started out of its Service for as long.
+    ready = (
+        steady if steady_s is None else {**steady, "periodSeconds": _whole(min(interval, _READY_PERIOD_S))}
+    )
+    probes: dict[str, object] = {"startupProbe": starting, "readinessProbe": ready}
     if not check.is_readiness:
         probes["livenessProbe"] = steady
     return probes
