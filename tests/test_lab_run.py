@@ -113,6 +113,7 @@ def test_the_lab_is_up_and_its_verbs_work(whole: tuple[Path, int]) -> None:
 
 
 def test_deploying_again_changes_nothing(whole: tuple[Path, int]) -> None:
+    assert gonogo(whole[0], "deploy", "--target", "lab").returncode == 0  # takes over from the run
     done = gonogo(whole[0], "deploy", "--target", "lab", "--json")
     rows = json.loads(done.stdout)
     assert done.returncode == 0
@@ -123,14 +124,14 @@ def test_deploying_again_changes_nothing(whole: tuple[Path, int]) -> None:
     assert all(row["ready"] >= 18 and row["unchanged"] > 0 for row in rows)
 
 
-def test_a_server_on_a_wrong_port_is_a_no_go_that_names_it(whole: tuple[Path, int], tmp_path: Path) -> None:
+def test_a_server_on_a_wrong_port_is_a_no_go_that_names_it(tmp_path: Path) -> None:
     wrong = {
         "kind": "Deployment",
         "name": "github-v2",
         "path": "spec.template.spec.containers[0].env[2].value",
         "value": "9999",
     }
-    config = config_file(tmp_path, patches=[wrong], load=SHORT_LOAD, ready_timeout_s=75)
+    config = config_file(tmp_path, patches=[wrong], load=SHORT_LOAD, ready_timeout_s=120)
     done = gonogo(tmp_path, "run", "--target", config)
     report = report_of(tmp_path)
     assert (report["verdict"], done.returncode) == ("NO-GO", 1)
