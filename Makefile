@@ -26,7 +26,7 @@ unit: setup ## Tests without a lab, in seconds
 	@$(PYTHON) -m pytest -q -m "not lab and not wheel and not noop" -n 2
 
 noop-test: setup ## The main job on the no-op target: whole, broken, interrupted
-	@$(PYTHON) -m pytest -q -m noop -n 2
+	@$(PYTHON) -m pytest -q -m noop
 
 wheel: setup ## Build the wheel and test the wheel
 	@$(PYTHON) -m pytest -q -m wheel

@@ -219,15 +219,20 @@ def _locust_of(folder: Path, run: subprocess.Popen[Any]) -> int:
 
 
 def _children_named(folder: Path) -> list[int]:
-    plan = str((folder / "runs").resolve())
-    listing = subprocess.run(
-        ["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True, timeout=30
-    )
-    return [
-        int(line.split(None, 1)[0])
-        for line in listing.stdout.splitlines()
-        if "locust" in line and plan in line and "--headless" in line
-    ]
+    """Return the Locust processes that were started in this folder."""
+    found: list[int] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            argv = (process / "cmdline").read_bytes()
+            if (
+                b"locust" in argv
+                and b"--headless" in argv
+                and (process / "cwd").resolve() == folder.resolve()
+            ):
+                found.append(int(process.name))
+        except OSError:
+            continue  # it ended meanwhile
+    return found
 
 
 def _wait_until(condition: Any, bound_s: float, what: str) -> None:

@@ -136,8 +136,10 @@ def test_a_broken_server_is_a_no_go_that_names_it(tmp_path: Path) -> None:
     assert "github-v2" in " ".join([report["headline"], *report["reasons"]])
 
 
-@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("phase", ["start", "checks", "load"])
+@pytest.mark.parametrize(
+    ("sign", "code", "phase"),
+    [(signal.SIGINT, 130, "start"), (signal.SIGTERM, 143, "checks"), (signal.SIGINT, 130, "load")],
+)
 def test_an_interrupted_run_cleans_up_and_reports(
     tmp_path: Path, sign: signal.Signals, code: int, phase: str
 ) -> None:
