@@ -148,8 +148,12 @@ def test_a_killed_locust_makes_the_comparison_invalid_and_nothing_else(tmp_path:
     process = subprocess.Popen(
         command("run", "--target", config_file(tmp_path)), cwd=tmp_path, stdout=subprocess.DEVNULL
     )
-    os.kill(_locust_of(tmp_path, process), signal.SIGKILL)
-    assert process.wait(timeout=600) == 3
+    try:
+        os.kill(_locust_of(tmp_path, process), signal.SIGKILL)
+        code = process.wait(timeout=600)
+    finally:
+        process.terminate()
+    assert code == 3
     report = report_of(tmp_path)
     assert report["verdict"] == "INCONCLUSIVE"
     not_passed = {
@@ -219,7 +223,7 @@ def _locust_of(folder: Path, run: subprocess.Popen[Any]) -> int:
 
 
 def _children_named(folder: Path) -> list[int]:
-    """Return the Locust processes that were started in this folder."""
+    """Return the Locust processes that work below this folder."""
     found: list[int] = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
