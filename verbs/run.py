@@ -162,6 +162,8 @@ class Run:
             self._undo("target", "the target that this run brought up", ("down",))
         with self._screen.group("up"):
             self._provisioner.up(self._screen)
+        if self._was_up and hasattr(self._provisioner, "pin"):
+            self._provisioner.pin(None)  # a run that was killed may have left its hosts on one core
         self.cluster = replace(self._provisioner.cluster(), run_id=self.store.path.name)
         self.targets = open_targets(self.cluster, ())
         self._record_identity()
