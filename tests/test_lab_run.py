@@ -219,24 +219,17 @@ def _locust_of(folder: Path, run: subprocess.Popen[Any]) -> int:
         420,
         "Locust sends",
     )
-    return _children_named(folder)[0]
+    return _generators(run.pid)[0]
 
 
-def _children_named(folder: Path) -> list[int]:
-    """Return the Locust processes that work below this folder."""
-    found: list[int] = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            argv = (process / "cmdline").read_bytes()
-            if (
-                b"locust" in argv
-                and b"--headless" in argv
-                and (process / "cwd").resolve() == folder.resolve()
-            ):
-                found.append(int(process.name))
-        except OSError:
-            continue  # it ended meanwhile
-    return found
+def _generators(run_pid: int) -> list[int]:
+    """Return the Locust processes among the children of a run."""
+    pids = [
+        pid
+        for listing in Path(f"/proc/{run_pid}/task").glob("*/children")
+        for pid in listing.read_text(encoding="ascii").split()
+    ]
+    return [int(pid) for pid in pids if b"--headless" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def _wait_until(condition: Any, bound_s: float, what: str) -> None:
