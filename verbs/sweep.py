@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -91,9 +92,9 @@ def _launcher_undo(store: Store, argv: Sequence[str], say: Callable[[str], None]
         side = Side(argv[1])
         cluster = load_cluster((store.path / "cluster.json").read_text(encoding="utf-8"))
         services = load_workload((store.path / "workload.json").read_text(encoding="utf-8"))
-        bundle = load_bundle(
-            (store.path / "manifests" / side / "bundle.json").read_text(encoding="utf-8"), {}
-        )
+        saved = (store.path / "manifests" / side / "bundle.json").read_text(encoding="utf-8")
+        # What is removed is found by name: no secret's value is needed, or known any more.
+        bundle = load_bundle(saved, dict.fromkeys(json.loads(saved)["secrets"], b""))
         open_targets(cluster, services)[side].remove(bundle)
         return
     raise ValueError(f"unknown undo {argv[0]!r}")
