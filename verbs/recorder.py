@@ -26,18 +26,8 @@ def pytest_gonogo_recorder(config: Any) -> Recorder | None:
         from reports.store import open_run
 
         store = open_run(Path(key))
-        for value in _secrets():
-            store.add_secret(value)
+        secrets = os.environ.get("GONOGO_SECRETS_FILE")
+        if secrets and Path(secrets).exists():
+            store.add_secrets_file(Path(secrets))
         _stores[key] = store
     return _stores[key]
-
-
-def _secrets() -> list[str]:
-    import base64
-    import json
-
-    path = os.environ.get("GONOGO_SECRETS_FILE")
-    if not path or not Path(path).exists():
-        return []
-    values = json.loads(Path(path).read_text(encoding="utf-8")).values()
-    return [base64.b64decode(value).decode("utf-8", "replace") for value in values]

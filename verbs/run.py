@@ -279,9 +279,8 @@ class Run:
     # -- the end -----------------------------------------------------------------------
 
     def _finish(self, code: int | None) -> int:
-        verdict = None
         try:
-            verdict = self._save_and_judge()
+            self._save_and_judge()
             self._clean()
         except Interrupted as stop:
             code = stop.exit_code
@@ -290,16 +289,16 @@ class Run:
             self._screen.say(f"clean-up incomplete: {error}\n  next: gonogo sweep")
             self.store.update_run(cleanup=str(error))
             code = CleanupIncomplete.exit_code
-        return self._close(verdict, code)
+        return self._close(code)
 
-    def _save_and_judge(self) -> Verdict:
+    def _save_and_judge(self) -> None:
         for side in self._deployed:
             try:
                 with self._screen.step(f"save {side}"):
                     self.targets[side].snapshot(self.store.folder(f"objects/{side}"))
             except Exception as error:  # noqa: BLE001  a target that is gone must not hide the verdict
                 self._screen.say(f"  objects of {side} could not be saved: {error}")
-        return self._judge()
+        self._judge()
 
     def _judge(self) -> Verdict:
         from reports.render import render_all
@@ -324,7 +323,7 @@ class Run:
         if self._secrets:
             self._secrets.unlink(missing_ok=True)
 
-    def _close(self, verdict: Verdict | None, code: int | None) -> int:
+    def _close(self, code: int | None) -> int:
         verdict = self._judge()
         self.store.seal()
         say = self._screen.say
