@@ -42,7 +42,7 @@ lab-down: setup ## Remove exactly what the lab made; caches stay
 
 setup: $(STAMP) # Python packages, in .venv
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml .ci/constraints.txt
 	@bash .ci/setup python
 	@touch $@
 

@@ -13,6 +13,8 @@ import pytest
 from reports.model import Status
 from tests.noop_run import SuiteRun, noop, suites
 
+pytestmark = pytest.mark.noop
+
 READING = ("server:asana-v2", "tool:codacy-v2", "peer:figma-context", "dns:notion-v2")
 WHOLE = ("latency", "apply", "nodes", "namespace")
 

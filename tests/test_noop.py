@@ -21,6 +21,8 @@ from provisioners.noop import MUTATIONS, NoopProvisioner
 from provisioners.steps import QuietProgress, run_steps
 from provisioners.targets import load_cluster, open_targets, save_cluster
 
+pytestmark = pytest.mark.noop
+
 ROOT = Path(__file__).resolve().parent.parent
 BROKEN = "server:asana-v2,tool:slack-v2,peer:hubspot,dns:notion-v2,latency,apply,norecover,nodes,namespace"
 SPECS = (

@@ -325,6 +325,8 @@ class _Reader:
         mark = getattr(error, "problem_mark", None)
         where = f"{self._name}:{mark.line + 1}" if mark else self._name
         why = str(getattr(error, "problem", None) or error)
+        if "maximum nesting depth" in why:  # libyaml reads ahead of the events, and has a bound of its own
+            return _too(f"nested deeper than {MAX_DEPTH} levels", where)
         return InputError("this is not YAML", where=where, why=why, next_step="correct that line")
 
 
