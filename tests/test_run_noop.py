@@ -136,6 +136,26 @@ def test_a_broken_server_is_a_no_go_that_names_it(tmp_path: Path) -> None:
     assert "github-v2" in " ".join([report["headline"], *report["reasons"]])
 
 
+def test_a_full_disk_ends_with_code_3_and_the_verdict_on_stdout(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "gonogo-test", runs], check=True, timeout=30)
+    try:
+        done = gonogo(tmp_path, "run", "--target", "noop", "-k", "namespaces")
+    finally:
+        subprocess.run(["umount", runs], check=True, timeout=30)
+    assert done.returncode == 3, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "INCONCLUSIVE" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert (
+        str(tmp_path)
+        not in subprocess.run(
+            ["ps", "-eo", "args"], capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+    )
+
+
 @pytest.mark.parametrize(
     ("sign", "code", "phase"),
     [(signal.SIGINT, 130, "start"), (signal.SIGTERM, 143, "checks"), (signal.SIGINT, 130, "load")],

@@ -8,6 +8,7 @@ leaves a partial report; whatever was made is taken down again, or left for `gon
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from provisioners.base import Side
 from provisioners.errors import CleanupIncomplete, ProvisionError, TargetRefused
 from reports.catalogue import catalogue
-from reports.model import Evidence, Level, Profile, Status, Undo
+from reports.model import Evidence, Level, Profile, RunError, Status, Undo
 from verbs.config import load_config
 from verbs.facts import machine_facts
 from verbs.lease import lease
@@ -281,13 +282,20 @@ class Run:
     def _finish(self, code: int | None) -> int:
         try:
             self._save_and_judge()
-            self._clean()
         except Interrupted as stop:
             code = stop.exit_code
-            self._clean()
+        except Exception as error:  # noqa: BLE001  what was made is taken down all the same
+            code = self._broke(error)
+        try:
+            try:
+                self._clean()
+            except Interrupted as stop:
+                code = stop.exit_code
+                self._clean()
         except ProvisionError as error:
             self._screen.say(f"clean-up incomplete: {error}\n  next: gonogo sweep")
-            self.store.update_run(cleanup=str(error))
+            with contextlib.suppress(RunError):
+                self.store.update_run(cleanup=str(error))
             code = CleanupIncomplete.exit_code
         return self._close(code)
 
@@ -324,9 +332,17 @@ class Run:
             self._secrets.unlink(missing_ok=True)
 
     def _close(self, code: int | None) -> int:
-        verdict = self._judge()
-        self.store.seal()
+        from reports.render import render
+
         say = self._screen.say
+        written = True
+        try:
+            verdict = self._judge()
+            self.store.seal()
+        except RunError as error:  # a full disk, say: the verdict is not lost with the report
+            say(f"the report could not be written: {error}")
+            say(f"  next: make room, then gonogo report {self.store.path}")
+            verdict, written = render(self.store)[0], False
         say()
         for step in self._screen.steps:
             say(f"  {step.duration_s:7.1f} s  {step.name}{'  (cached)' if step.status == 'cached' else ''}")
@@ -334,17 +350,22 @@ class Run:
         say()
         say(verdict.headline)
         for reason in verdict.reasons[:10]:
-            say(f"  {reason}")
+            say("  " + " ".join(reason.split()))
         say(f"report: {self.store.path / 'report.html'}")
         sys.stdout.write(f"{self.store.path}\n")
-        return verdict.exit_code if code is None else code
+        if not written:
+            sys.stdout.write(f"{verdict.headline}\n")
+        if code is not None:
+            return code
+        return verdict.exit_code if written else max(3, verdict.exit_code)
 
     # -- small things ------------------------------------------------------------------
 
     def _broke(self, error: Exception) -> int:
         self._screen.say(f"stopped: {error}")
-        self.store.write_text("logs/stopped.txt", "".join(traceback.format_exception(error)))
-        self.store.update_run(stopped=str(error).split("\n", 1)[0])
+        with contextlib.suppress(RunError):  # a full disk has stopped the run, and takes no more
+            self.store.write_text("logs/stopped.txt", "".join(traceback.format_exception(error)))
+            self.store.update_run(stopped=str(error).split("\n", 1)[0])
         code = getattr(error, "exit_code", 6)
         return code if isinstance(code, int) else 6
 
