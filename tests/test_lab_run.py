@@ -64,7 +64,9 @@ def machine() -> dict[str, set[str]]:
         ["ps", "-eo", "args"], capture_output=True, text=True, check=True, timeout=30
     ).stdout
     words = ("dockerd", "containerd", "kubenode", "kine", "docker-proxy", "fixtures.mcp_server")
-    processes = {line for line in listing.splitlines() if any(word in line for word in words)}
+    # A defunct one has ended; its parent, here often the init of the machine, has only not asked yet.
+    alive = [line for line in listing.splitlines() if "<defunct>" not in line]
+    processes = {line for line in alive if any(word in line for word in words)}
     return {"mounts": mounts, "links": links, "processes": processes}
 
 
