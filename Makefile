@@ -34,7 +34,8 @@ wheel: setup ## Build the wheel and test the wheel
 lab-test: setup system ## Tests on the lab: the smoke profile, broken servers, killed runs, clean-up
 	@$(PYTHON) -m pytest -q -m lab
 
-bench: setup ## Measurements against peers, in one table
+bench: setup ## Measurements against peers, in one table; writes docs/performance.md
+	@bash .ci/setup bench
 	@$(PYTHON) -m benchmarks
 
 lab-down: setup ## Remove exactly what the lab made; caches stay

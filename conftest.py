@@ -9,7 +9,13 @@ pytest_plugins = [
     "fixtures.inside",
     "fixtures.web",
     "fixtures.mcp",
+    "fixtures.limit",
     "fixtures.load",
     "fixtures.latency",
     "fixtures.fault",
+    "fixtures.runbooks",
+    "fixtures.metrics",
+    "fixtures.monitors",
+    "fixtures.alerts",
+    "fixtures.scaling",
 ]

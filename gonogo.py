@@ -106,6 +106,18 @@ def convert(
     env_file: Annotated[list[Path] | None, typer.Option(help="Values for ${...}; may be repeated.")] = None,
     duplicates: Annotated[str, typer.Option(help="Duplicate keys: error, or last.")] = "error",
     lint: Annotated[Path | None, typer.Option(help="Lint the manifests of a folder instead.")] = None,
+    tiers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Tiers of the services; default the sample's.")
+    ] = None,
+    policies: Annotated[
+        bool, typer.Option("--policies/--no-policies", help="Network policies from networks and calls.")
+    ] = True,
+    ingress: Annotated[
+        str, typer.Option(metavar="DOMAIN", help="Give published HTTP services hosts below this domain.")
+    ] = "",
+    wait_image: Annotated[
+        str, typer.Option(metavar="IMAGE", help="Has sh and nc; waits for `service_healthy`.")
+    ] = "",
     json_output: JsonOption = False,
 ) -> None:
     """Compose file to Kubernetes manifests by tier, with a list of what was lost."""
@@ -119,6 +131,10 @@ def convert(
             duplicates=duplicates,
             lint=lint,
             json_output=json_output,
+            tiers=tiers,
+            policies=policies,
+            ingress_domain=ingress,
+            wait_image=wait_image,
         )
     )
 
@@ -185,28 +201,69 @@ def sweep(runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = P
     raise typer.Exit(sweep_command(runs))
 
 
-@app.command(
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False
-)
-def compare() -> None:
-    """Is B no slower than A? Not built yet."""
-    _not_built("compare", "the paired comparison runs inside `gonogo run`")
+@app.command()
+def compare(
+    a: Annotated[str, typer.Option("--a", metavar="URL", help="The side that serves today.")],
+    b: Annotated[str, typer.Option("--b", metavar="URL", help="The side that must be no slower.")],
+    rate: Annotated[float, typer.Option(help="Requests a second, total of both sides.")],
+    duration: Annotated[float, typer.Option(help="Seconds of judged load.")],
+    mcp: Annotated[str, typer.Option(metavar="TOOL", help="Call this MCP tool instead of GET.")] = "",
+    margin: Annotated[
+        str, typer.Option(help="What B may be slower by: 10%, 1ms, or both (the larger counts).")
+    ] = "10%,1ms",
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A host to load besides loopback and lab; may be repeated.")
+    ] = None,
+    inventory: Annotated[Path | None, typer.Option(help="Hosts of this inventory may be loaded too.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Is B no slower than A? Paired load on two URLs, a margin, four answers."""
+    from verbs.compare import compare_command
+
+    raise typer.Exit(
+        compare_command(
+            a,
+            b,
+            tool=mcp,
+            rate=rate,
+            duration=duration,
+            margin=margin,
+            allow_hosts=allow_host or [],
+            inventory=inventory,
+            json_output=json_output,
+        )
+    )
 
 
-@app.command(
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False
-)
-def signoff() -> None:
-    """Write a person's answer to a criterion. Not built yet."""
-    _not_built("signoff", "criteria of a person are shown as MANUAL")
+@app.command()
+def signoff(
+    criterion: Annotated[str, typer.Argument(help="A criterion of a person, such as operational.training.")],
+    by: Annotated[str, typer.Option(help="Who answers for it.")],
+    until: Annotated[str, typer.Option(metavar="DATE", help="Last day it holds, YYYY-MM-DD.")],
+    note: Annotated[str, typer.Option(help="What was seen.")] = "",
+    run_dir: Annotated[
+        Path | None, typer.Option("--run", metavar="RUN", help="Write it into this finished run.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Write it here; default signoffs.yaml, beside the config.")
+    ] = None,
+) -> None:
+    """Write a person's answer to a criterion, with name and end date."""
+    from verbs.signoff import signoff_command
+
+    raise typer.Exit(signoff_command(criterion, by, until, note, run=run_dir, file=file))
 
 
-@app.command(
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False
-)
-def selftest() -> None:
-    """Break every check on purpose and see it turn red. Not built yet."""
-    _not_built("selftest", "tests/test_controls.py breaks every check on the no-op target")
+@app.command()
+def selftest(
+    target: Annotated[str, typer.Option("--target", "-t", help="noop.")] = "noop",
+    expression: Annotated[str, typer.Option("-k", help="Only the mutations whose name holds this.")] = "",
+    json_output: JsonOption = False,
+) -> None:
+    """Break every check on purpose and see it turn red, then back."""
+    from verbs.selftest import selftest_command
+
+    raise typer.Exit(selftest_command(target, expression, json_output=json_output))
 
 
 @cutover_app.command(
@@ -218,11 +275,16 @@ def rehearse() -> None:
 
 
 @lab_app.command("up")
-def lab_up(nodes: Annotated[int, typer.Option(min=3, max=5, help="Node hosts.")] = 3) -> None:
+def lab_up(
+    nodes: Annotated[int, typer.Option(min=3, max=5, help="Node hosts.")] = 3,
+    parts: Annotated[
+        list[str] | None, typer.Option("--part", help="A platform part to add, or `all`; repeatable.")
+    ] = None,
+) -> None:
     """Build what is missing, start the hosts, Swarm and Kubernetes. Repeatable."""
     from verbs.lab import lab_up_command
 
-    raise typer.Exit(lab_up_command(nodes))
+    raise typer.Exit(lab_up_command(nodes, parts or ()))
 
 
 @lab_app.command("status")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from loadtests.errors import LoadInputError, LoadRefused
 from loadtests.profile import SIDES, LoadTargets
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -26,6 +30,18 @@ def check_addresses(targets: LoadTargets) -> None:
             "load is only sent to loopback and to allowed addresses; refused:\n  "
             + "\n  ".join(refused)
             + f"\n  allowed: {allowed}\n  next: correct the URL, or allow its host by name"
+        )
+
+
+def check_urls(urls: Sequence[str], allowed: tuple[str, ...]) -> None:
+    """Raise LoadRefused when one of some URLs may not be loaded; names are never resolved."""
+    networks, names = _parse(allowed)
+    refused = [url for url in urls if not _permitted(host_of(url), networks, names)]
+    if refused:
+        raise LoadRefused(
+            f"load is only sent to loopback and to allowed addresses; refused: {', '.join(refused)}\n"
+            f"  allowed: {', '.join(('loopback', *allowed))}\n"
+            "  next: correct the URL, or allow its host by name"
         )
 
 

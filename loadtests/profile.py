@@ -13,23 +13,37 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from loadtests.errors import LoadInputError
+from loadtests.shape import RAMP, SHAPES, SOAK, SPIKE, STEADY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SIDES = ("swarm", "kubernetes")
 HEALTH = "health"
+TOOLS_LIST = "tools/list"
 TOOLS_CALL = "tools/call"
-WORKLOADS = (HEALTH, TOOLS_CALL)
+READ = "tools/call read"
+WRITE = "tools/call write"
+SLOW = "tools/call slow"
+EMBED = "tools/call embed"
+STREAM = "stream"
+SESSION = "session"
+# What calls a tool that the server must name; every server offers the others.
+CALL_WORKLOADS = (TOOLS_CALL, READ, WRITE, SLOW, EMBED, STREAM)
+WORKLOADS = (HEALTH, TOOLS_LIST, *CALL_WORKLOADS, SESSION)
+SESSION_CALLS = 5  # after initialize and notifications/initialized
 
 
 @dataclass(frozen=True, slots=True)
 class LoadProfile:
     """How much load, for how long, and when a window or a send counts as lost.
 
-    `rate_per_s` is the total over both sides and all workloads. `workloads` are
-    (name, whole weight) pairs. `seed` None draws one; the run records it either way.
-    A send older than `drop_after_s` is dropped and counted, not sent in a burst.
+    `rate_per_s` is the total over both sides and all workloads, at the shape's highest.
+    `workloads` are (name, whole weight) pairs; those in `advisory` are measured and shown,
+    and no verdict hangs on them. `quantiles` are taken over all servers together,
+    `server_quantiles` for each server by itself. `seed` None draws one; the run records
+    it either way. A send older than `drop_after_s` is dropped and counted, not sent in a
+    burst. The warm-up is sent and recorded, and judged by nobody.
     """
 
     name: str
@@ -46,6 +60,9 @@ class LoadProfile:
     max_lost_windows: float = 0.2
     min_windows: int = 8
     max_extension: float = 2.0
+    shape: str = STEADY
+    advisory: tuple[str, ...] = ()
+    server_quantiles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("rate_per_s", "duration_s", "timeout_s", "drop_after_s"):
@@ -58,8 +75,12 @@ class LoadProfile:
             raise LoadInputError(f"load profile {self.name}: max_extension must be from 1 to 2")
         if self.senders_per_side < 1:
             raise LoadInputError(f"load profile {self.name}: senders_per_side must be 1 or more")
-        if not self.quantiles or not all(0 < q < 1 for q in self.quantiles):
+        if not self.quantiles or not all(0 < q < 1 for q in (*self.quantiles, *self.server_quantiles)):
             raise LoadInputError(f"load profile {self.name}: quantiles must lie between 0 and 1")
+        if self.shape not in SHAPES:
+            raise LoadInputError(
+                f"load profile {self.name}: shape {self.shape!r} is not one of {list(SHAPES)}"
+            )
         self._check_workloads()
 
     def _check_workloads(self) -> None:
@@ -71,6 +92,8 @@ class LoadProfile:
             )
         if not all(isinstance(weight, int) and weight > 0 for _, weight in self.workloads):
             raise LoadInputError(f"load profile {self.name}: weights must be whole numbers above 0")
+        if set(self.advisory) - set(names):
+            raise LoadInputError(f"load profile {self.name}: advisory {list(self.advisory)} are not all sent")
 
 
 def _positive(profile: str, name: str, value: float) -> None:
@@ -80,12 +103,71 @@ def _positive(profile: str, name: str, value: float) -> None:
 
 SMOKE = LoadProfile(name="smoke", rate_per_s=160.0, duration_s=60.0, warmup_s=8.0)
 
+# Every kind of request, so that a kind that only one side is slow or wrong at is seen; the
+# verdict hangs on the two that smoke judges, by p99 and by each server's p50 besides.
+_EVERY = (
+    (HEALTH, 3),
+    (TOOLS_CALL, 3),
+    (TOOLS_LIST, 1),
+    (READ, 1),
+    (WRITE, 1),
+    (SLOW, 1),
+    (STREAM, 1),
+    (SESSION, 1),
+    (EMBED, 3),
+)
+_SHOWN = tuple(name for name, _ in _EVERY if name not in (HEALTH, TOOLS_CALL))
+NIGHTLY = LoadProfile(
+    name="nightly",
+    rate_per_s=160.0,
+    duration_s=900.0,
+    warmup_s=20.0,
+    workloads=_EVERY,
+    quantiles=(0.5, 0.95, 0.99),
+    server_quantiles=(0.5,),
+    advisory=_SHOWN,
+)
+CUTOVER = LoadProfile(
+    name="cutover",
+    rate_per_s=160.0,
+    duration_s=1800.0,
+    warmup_s=30.0,
+    workloads=_EVERY,
+    quantiles=(0.5, 0.95, 0.99),
+    server_quantiles=(0.5,),
+    advisory=_SHOWN,
+)
+RAMP_PROFILE = LoadProfile("ramp", 320.0, 180.0, 8.0, shape=RAMP, max_extension=1.0)
+SPIKE_PROFILE = LoadProfile("spike", 480.0, 120.0, 8.0, shape=SPIKE, max_extension=1.0)
+SOAK_PROFILE = LoadProfile("soak", 100.0, 4 * 3600.0, 30.0, workloads=_EVERY, shape=SOAK, advisory=_SHOWN)
+PROFILES = {
+    profile.name: profile for profile in (SMOKE, NIGHTLY, CUTOVER, RAMP_PROFILE, SPIKE_PROFILE, SOAK_PROFILE)
+}
+
+
+def profile_named(name: str) -> LoadProfile:
+    """Return a profile by its name; an unknown name is an input error that says the known ones."""
+    if name not in PROFILES:
+        raise LoadInputError(f"load profile {name!r} is not known; known are {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool and the arguments it is called with."""
+
+    tool: str
+    arguments: Mapping[str, object] = field(default_factory=dict)
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One MCP server as both sides offer it, and the tool that load calls on it.
+    """One MCP server as both sides offer it, and the tools that load calls on it.
 
-    The URLs are `http://address:port`, entered by equal hops on both sides.
+    The URLs are `http://address:port`, entered by equal hops on both sides. `tool` is what
+    tools/call calls; `calls` names a tool for each other workload, and a server is not
+    visited by one that it names none for. `weights` replaces the profile's weights, by
+    workload; 0 leaves one out. `stream_path` is where an answer comes as an event stream.
     """
 
     name: str
@@ -95,10 +177,34 @@ class Server:
     arguments: Mapping[str, object] = field(default_factory=dict)
     health_path: str = "/health"
     mcp_path: str = "/mcp"
+    calls: Mapping[str, ToolCall] = field(default_factory=dict)
+    weights: Mapping[str, int] = field(default_factory=dict)
+    stream_path: str = "/mcp/stream"
+
+    def __post_init__(self) -> None:
+        unknown = sorted({*self.calls, *self.weights} - set(WORKLOADS))
+        if unknown:
+            raise LoadInputError(
+                f"load: {self.name}: {unknown} are no workloads; known are {list(WORKLOADS)}"
+            )
+        if not all(isinstance(weight, int) and weight >= 0 for weight in self.weights.values()):
+            raise LoadInputError(f"load: {self.name}: weights must be whole numbers, 0 or more")
 
     def url(self, side: str) -> str:
         """Return the base URL of this server on `side`."""
         return self.swarm_url if side == "swarm" else self.kubernetes_url
+
+    def call(self, workload: str) -> ToolCall | None:
+        """Return the tool of a workload, or None where this server has none for it."""
+        if workload == TOOLS_CALL and workload not in self.calls:
+            return ToolCall(self.tool, self.arguments)
+        return self.calls.get(workload)
+
+    def weight(self, workload: str, usual: int) -> int:
+        """Return how often a round visits this server with a workload whose usual weight is given."""
+        if workload in CALL_WORKLOADS and self.call(workload) is None:
+            return 0
+        return self.weights.get(workload, usual)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
-"""The Locust listener that keeps every request exactly, and the generator's own readings.
+"""What a load run leaves behind: every request exactly, and the generator's own readings.
 
-Locust rounds to its buckets; the listener writes the Sample that a user put into the
-request's context, row by row. Twice a second a line of JSON tells what the generator
-and the machine did, so that a log without its end still says how far it came.
+The client hands over rows that are packed already. Some times a second a line of JSON tells
+what the generator and the machine did, so that a log without its end still says how far it came.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from loadtests.host import Tick, read_tick
 from loadtests.plan import SAMPLES_FILE, TICKS_FILE
 from loadtests.profile import SIDES
-from loadtests.sample import ErrorKind, Sample, SampleWriter
+from loadtests.sample import TIMES_FILE, ErrorKind, Sample, SampleWriter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,20 +27,28 @@ _MOST_EXAMPLES = 100
 _DETAIL_LETTERS = 400
 
 
+@dataclass(slots=True)
+class Totals:
+    """What was counted so far; dropped sends are errors of their side, and not sent."""
+
+    sent: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SIDES, 0))
+    errors: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SIDES, 0))
+    late: int = 0
+    dropped: int = 0
+
+
 class RunLog:
     """What one load run leaves in its folder; `rounds` is how many judged rounds are planned by now."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, timings: bool = False) -> None:
         self.ticks: list[Tick] = []
         self.closed = False
         self.rounds = 0
         self._samples = SampleWriter(folder / SAMPLES_FILE)
         self._lines = (folder / TICKS_FILE).open("w", encoding="utf-8", buffering=1)
-        self._sent = dict.fromkeys(SIDES, 0)
-        self._errors = dict.fromkeys(SIDES, 0)
+        self._times = SampleWriter(folder / TIMES_FILE) if timings else None
+        self.totals = Totals()
         self._seen: set[tuple[str, str, str]] = set()
-        self._late = 0
-        self._dropped = 0
 
     def start(self, start_ns: int, *, exact_timer: bool) -> None:
         """Write when the first slot of the warm-up is due, and how exactly sends can be timed."""
@@ -63,12 +70,18 @@ class RunLog:
         """Keep one request."""
         side = SIDES[sample.side]
         self._samples.append(sample)
-        self._errors[side] += sample.error is not ErrorKind.NONE
+        self.totals.errors[side] += sample.error is not ErrorKind.NONE
         if sample.error is ErrorKind.DROPPED:
-            self._dropped += 1
+            self.totals.dropped += 1
             return
-        self._sent[side] += 1
-        self._late += sample.sent_ns - sample.planned_ns > LATE_NS
+        self.totals.sent[side] += 1
+        self.totals.late += sample.sent_ns - sample.planned_ns > LATE_NS
+
+    def write(self, rows: bytearray, times: bytearray) -> None:
+        """Keep requests whose rows and timings are packed already; who packs them counts them."""
+        self._samples.write(rows)
+        if self._times is not None:
+            self._times.write(times)
 
     def first_error(self, side: str, server: str, error: ErrorKind, detail: str) -> None:
         """Keep what the first error of each kind, server and side said; the rest are counted."""
@@ -77,18 +90,19 @@ class RunLog:
             self._seen.add(key)
             self._line(error=key[2], side=side, server=server, detail=detail[:_DETAIL_LETTERS])
 
-    def tick(self) -> None:
-        """Read the machine's counters and make what was recorded so far readable."""
-        reading = read_tick()
+    def tick(self, reading: Tick | None = None, **more: object) -> None:
+        """Note the machine's counters and make what was recorded so far readable.
+
+        `more` are fields of the line besides: what the generator saw of itself.
+        """
+        reading = reading or read_tick()
         self.ticks.append(reading)
         self._samples.flush()
         self._line(
             **asdict(reading),
-            sent=self._sent,
-            errors=self._errors,
-            late=self._late,
-            dropped=self._dropped,
+            **asdict(self.totals),
             rounds=self.rounds,
+            **more,
         )
 
     def close(self, end: str) -> None:
@@ -98,6 +112,8 @@ class RunLog:
         self.tick()
         self._line(end=end, rounds=self.rounds)
         self._samples.close()
+        if self._times is not None:
+            self._times.close()
         self._lines.close()
         self.closed = True
 
@@ -107,12 +123,16 @@ class RunLog:
 
 @dataclass(frozen=True, slots=True)
 class LogLines:
-    """The lines of one run's log, read back: its start, the readings, first errors, its end."""
+    """The lines of one run's log, read back: its start, the readings, first errors, its end.
+
+    `flagged` are the readings at which the generator flagged itself: `flags` and their shares.
+    """
 
     head: dict[str, Any]
     ticks: tuple[Tick, ...]
     errors: tuple[dict[str, Any], ...]
     end: dict[str, Any]
+    flagged: tuple[dict[str, Any], ...] = ()
 
 
 def read_log(path: Path) -> LogLines:
@@ -121,6 +141,7 @@ def read_log(path: Path) -> LogLines:
     end: dict[str, Any] = {}
     ticks: list[Tick] = []
     errors: list[dict[str, Any]] = []
+    flagged: list[dict[str, Any]] = []
     for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
             row = json.loads(line)
@@ -134,4 +155,6 @@ def read_log(path: Path) -> LogLines:
             errors.append(row)
         else:
             ticks.append(Tick(row["at_ns"], row["steal_jiffies"], row["total_jiffies"], row["cpu_ns"]))
-    return LogLines(head, tuple(ticks), tuple(errors), end)
+            if row.get("flags"):
+                flagged.append(row)
+    return LogLines(head, tuple(ticks), tuple(errors), end, tuple(flagged))

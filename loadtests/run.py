@@ -7,10 +7,13 @@ is wrong before anything is sent: a bad profile (exit code 2), a refused address
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadtests.addresses import check_addresses
+from loadtests.buckets import write_histograms
+from loadtests.errors import LoadInputError
 from loadtests.host import parse_cpus
 from loadtests.plan import LOG_FILE, SAMPLES_FILE, TICKS_FILE, LoadPlan, make_plan
 from loadtests.record import FINISHED
@@ -39,6 +44,7 @@ _SAY_EVERY_S = 3.0
 _SILENT_S = 2.0
 _TAIL_BYTES = 4096
 _LOG_LINES = 5
+_MOST_PROCESSES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +86,21 @@ def run_load(
     out_dir: Path,
     *,
     cpus: str | None = None,
+    processes: int = 1,
     say: Callable[[str], None] = lambda _text: None,
     stop: threading.Event | None = None,
 ) -> LoadRun:
     """Send the profile's load to both sides and wait for its end, at most twice its length and a bit.
 
+    More than one of `processes` send it together, as workers of one Locust on this machine.
     Setting `stop`, or any exception in this thread (KeyboardInterrupt), ends Locust in
     order: SIGTERM, then SIGKILL after 5 s.
     """
     check_addresses(targets)
     if cpus is not None:
         parse_cpus(cpus)
+    if not 1 <= processes <= _MOST_PROCESSES:
+        raise LoadInputError(f"load: {processes} processes; from 1 to {_MOST_PROCESSES} can send")
     out_dir = out_dir.absolute()
     out_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in (SAMPLES_FILE, TICKS_FILE):
@@ -99,20 +109,25 @@ def run_load(
     plan.save(out_dir)
     started = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
     clock = time.monotonic()
+    scratch = out_dir / "scratch"  # of workers, which a killed one leaves behind
+    scratch.mkdir(exist_ok=True)
     with (out_dir / LOG_FILE).open("wb") as log:
         process = subprocess.Popen(
-            locust_command(out_dir),
+            [*locust_command(out_dir), *worker_options(processes)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=out_dir,
-            env=_environment(),
+            env={**clean_environment(), "TMPDIR": str(scratch)},
             start_new_session=True,  # Ctrl-C reaches gonogo, which ends Locust in order
         )
         try:
             ended_for = _watch(process, plan, out_dir, say, stop)
         finally:
-            _end(process)
+            end_group(process)
+            shutil.rmtree(scratch, ignore_errors=True)
+    with contextlib.suppress(OSError, ValueError):  # what there is of a log that was cut short
+        write_histograms(out_dir)
     reason, requests, extended_s = _outcome(out_dir, plan, process.returncode, ended_for)
     return LoadRun(
         complete=not reason,
@@ -133,7 +148,17 @@ def locust_command(out_dir: Path) -> list[str]:
     return [sys.executable, "-m", "locust", "-f", locustfile, *options]
 
 
-def _environment() -> dict[str, str]:
+def worker_options(processes: int) -> list[str]:
+    """Return what makes Locust fork workers: on a loopback port of their own, so runs never meet."""
+    if processes == 1:
+        return []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    bind = ["--master-bind-host", "127.0.0.1", "--master-bind-port", port]
+    return ["--processes", str(processes), *bind, "--master-host", "127.0.0.1", "--master-port", port]
+
+
+def clean_environment() -> dict[str, str]:
     """Return ours without Locust's own settings, which would change what is sent."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("LOCUST_", "GONOGO_LOAD"))
@@ -183,16 +208,19 @@ def _progress(plan: LoadPlan, tail: Mapping[str, Any], now: float) -> str:
     )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End Locust if it still runs: SIGTERM lets it close its log, SIGKILL if it does not."""
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End Locust if it still runs: SIGTERM lets it close its log, SIGKILL if it does not.
+
+    Workers that outlive it are killed: they are of its process group, and nobody else is.
+    """
     for sign in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
-            return
+            break
         process.send_signal(sign)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_TERM_BOUND_S)
-        except subprocess.TimeoutExpired:
-            continue
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _outcome(folder: Path, plan: LoadPlan, returncode: int | None, ended_for: str) -> tuple[str, int, float]:
@@ -201,26 +229,29 @@ def _outcome(folder: Path, plan: LoadPlan, returncode: int | None, ended_for: st
     requests = samples.stat().st_size // ROW.size if samples.exists() else 0
     end = _tail(folder / TICKS_FILE)
     extended = max(0, int(end.get("rounds", plan.measured_rounds)) - plan.measured_rounds)
-    reason = _reason(returncode, ended_for, requests, finished=end.get("end") == FINISHED)
+    reason = _reason(returncode, ended_for, requests, end)
     if reason:
-        reason += _log_tail(folder / LOG_FILE)
+        reason += log_tail(folder / LOG_FILE)
     return reason, requests, extended * plan.round_ns / 1e9
 
 
-def _reason(returncode: int | None, ended_for: str, requests: int, *, finished: bool) -> str:
+def _reason(returncode: int | None, ended_for: str, requests: int, end: Mapping[str, Any]) -> str:
     """Return why the run does not count, or nothing when it does."""
     if ended_for:
         return f"Locust {ended_for}, after {requests} requests"
     if returncode is not None and returncode < 0:
-        return f"Locust was killed by {_signal_name(-returncode)} after {requests} requests"
+        return f"Locust was killed by {signal_name(-returncode)} after {requests} requests"
     if returncode:
         return f"Locust ended with exit status {returncode} after {requests} requests"
     if not requests:
         return "Locust ended without sending a request"
-    return "" if finished else f"Locust ended before the schedule did, after {requests} requests"
+    if end.get("end") == FINISHED:
+        return ""
+    why = f": {end['why']}" if end.get("why") else ""
+    return f"Locust ended before the schedule did, after {requests} requests{why}"
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -245,7 +276,7 @@ def _tail(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _log_tail(path: Path) -> str:
+def log_tail(path: Path) -> str:
     try:
         lines = path.read_text("utf-8", "backslashreplace").strip().splitlines()
     except OSError:

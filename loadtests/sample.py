@@ -2,6 +2,9 @@
 
 Times are CLOCK_MONOTONIC in nanoseconds. Latency counts from the planned time; the
 time from the send is kept beside it. A dropped send has no `sent_ns`.
+
+Where the time of a request went lies in a second log, row for row in the same order: its first
+byte, and how long its connection and its TLS handshake took when it had to open one.
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ ROW_FIELDS = (
     ("error", "u1"),
     ("flags", "u1"),
 )
+TIMES = struct.Struct("<QII")
+TIMES_FIELDS = (("first_ns", "<u8"), ("connect_us", "<u4"), ("tls_us", "<u4"))
+TIMES_FILE = "timings.bin"
 WARMUP = 1
 RETRIED = 2
 _FLUSH_BYTES = ROW.size * 100
@@ -110,6 +116,11 @@ class SampleWriter:
         if len(self._rows) >= _FLUSH_BYTES:
             self.flush()
 
+    def write(self, rows: bytes | bytearray) -> None:
+        """Add whole rows that are packed already, and hand them to the kernel."""
+        self._rows += rows
+        self.flush()
+
     def flush(self) -> None:
         """Hand what is held to the kernel."""
         rows, self._rows = self._rows, bytearray()
@@ -126,10 +137,24 @@ class SampleWriter:
 
 def read_samples(path: Path) -> npt.NDArray[np.void]:
     """Return the whole rows of a log as a numpy structured array; a cut last row is left out."""
+    return _read_rows(path, ROW_FIELDS, 0)
+
+
+def read_samples_from(path: Path, first: int) -> npt.NDArray[np.void]:
+    """Return the whole rows from row `first` on: what was added to a log that is being written."""
+    return _read_rows(path, ROW_FIELDS, first)
+
+
+def read_timings(path: Path) -> npt.NDArray[np.void]:
+    """Return the rows of TIMES_FIELDS; a run that a kill cut short may lack the last ones."""
+    return _read_rows(path, TIMES_FIELDS, 0)
+
+
+def _read_rows(path: Path, fields: tuple[tuple[str, str], ...], first: int) -> npt.NDArray[np.void]:
     import numpy as np
 
-    dtype: Any = np.dtype(list(ROW_FIELDS))
-    count = path.stat().st_size // ROW.size if path.exists() else 0
-    if not count:
+    dtype: Any = np.dtype(list(fields))
+    count = path.stat().st_size // dtype.itemsize - first if path.exists() else 0
+    if count <= 0:
         return np.empty(0, dtype)
-    return np.fromfile(path, dtype, count)
+    return np.fromfile(path, dtype, count, offset=first * dtype.itemsize)

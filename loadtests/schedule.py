@@ -1,4 +1,4 @@
-"""When each request is sent: pairs of slots on a fixed grid, with jitter and a drawn side order.
+"""When each request is sent: pairs of slots on the grid of the shape, with jitter and a drawn side order.
 
 A pair is the same server and workload on both sides, one slot after the other. Which
 side goes first is drawn, equally often each way within a round. Every lane makes the
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from loadtests.plan import LoadPlan
 
@@ -36,28 +36,34 @@ class Slot:
         return self.pair + 1
 
 
-def round_slots(plan: LoadPlan, number: int, draw: random.Random) -> list[Slot]:
-    """Return the slots of round `number` in order of time; `draw` advances by one round."""
-    visits = [
-        (server, index)
+def visits_of(plan: LoadPlan) -> list[tuple[int, int]]:
+    """Return which (server, workload) a round visits: each as often as its weight says."""
+    return [
+        (server, workload)
         for server in range(len(plan.servers))
-        for index, (_, weight) in enumerate(plan.profile.workloads)
-        for _ in range(weight)
+        for workload in range(len(plan.profile.workloads))
+        for _ in range(plan.weight(server, workload))
     ]
+
+
+def round_slots(
+    plan: LoadPlan, number: int, draw: random.Random, visits: Sequence[tuple[int, int]]
+) -> list[Slot]:
+    """Return the slots of round `number` in order of time; `draw` advances by one round."""
+    visits = list(visits)
     draw.shuffle(visits)
     first = [pair % 2 for pair in range(len(visits))]
     if len(first) % 2:
         first[-1] = draw.randrange(2)
     draw.shuffle(first)
     slots = []
+    warmup = number < plan.warmup_rounds
+    offset_of = plan.offsets()
     for place, (server, workload) in enumerate(visits):
         pair = number * len(visits) + place
         for turn in (0, 1):
-            jitter = int(draw.random() * _JITTER_SHARE * plan.slot_ns)
-            offset = (2 * pair + turn) * plan.slot_ns + jitter
-            slots.append(
-                Slot(pair, first[place] ^ turn, server, workload, offset, number < plan.warmup_rounds)
-            )
+            offset = offset_of(2 * pair + turn, draw.random() * _JITTER_SHARE)
+            slots.append(Slot(pair, first[place] ^ turn, server, workload, offset, warmup))
     return slots
 
 
@@ -76,10 +82,14 @@ class Course:
 
     def slots(self, side: int) -> Iterator[Slot]:
         """Yield the slots of one side in order of time."""
-        draw = random.Random(self.plan.seed)  # noqa: S311  a schedule, not a secret
+        plan = self.plan
+        visits = visits_of(plan)
+        draw = random.Random(plan.seed)  # noqa: S311  a schedule, not a secret
         number = 0
         while self._wants(number):
-            yield from (slot for slot in round_slots(self.plan, number, draw) if slot.side == side)
+            for slot in round_slots(plan, number, draw, visits):
+                if slot.side == side and slot.pair % plan.parts == plan.part:
+                    yield slot
             number += 1
 
     def _wants(self, number: int) -> bool:

@@ -12,15 +12,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from loadtests.buckets import LogHistogram, bucket_ms
+from loadtests.columns import Columns, read_columns
+from loadtests.failures import error_counts
 from loadtests.host import cpu_share, steal_share
 from loadtests.plan import SAMPLES_FILE, TICKS_FILE, LoadPlan, load_plan
 from loadtests.profile import SIDES
 from loadtests.record import FINISHED, LATE_NS, read_log
-from loadtests.sample import RETRIED, WARMUP, ErrorKind, read_samples
+from loadtests.sample import RETRIED, ErrorKind
+from loadtests.streamed import ServerQuantile, server_quantiles
 from loadtests.summary import (
     Curve,
     EmptyWindows,
-    ErrorCount,
     ErrorExample,
     GeneratorStats,
     Latency,
@@ -30,6 +32,15 @@ from loadtests.summary import (
 )
 from loadtests.windows import cut
 
+__all__ = [
+    "ServerQuantile",
+    "quantile",
+    "quantile_ms",
+    "server_quantiles",
+    "summarize",
+    "window_quantiles",
+]
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -38,6 +49,7 @@ if TYPE_CHECKING:
 
 _SECOND_NS = 1_000_000_000
 _BEYOND_CURVE = 3
+_MOST_WINDOWS = 5_000  # of one endpoint; a very long run gets longer windows, not more of them
 _CURVE = (*(i / 100 for i in range(1, 100)), 0.995, 0.998, 0.999, 0.9995, 0.9999)
 
 
@@ -56,6 +68,32 @@ def quantile(values: Sequence[float] | npt.NDArray[Any], q: float) -> float:
     low = math.floor(place)
     high = min(low + 1, len(ranked) - 1)
     return ranked[low] + (place - low) * (ranked[high] - ranked[low])
+
+
+def window_quantiles(
+    values: npt.NDArray[Any], edges: npt.NDArray[Any], q: float
+) -> tuple[list[float], list[int]]:
+    """Return the q-quantile and the count of each window: window i holds values[edges[i]:edges[i + 1]].
+
+    All at once: windows are rows of a table, padded with infinity, and sorted together. An
+    empty window has quantile NaN.
+    """
+    import numpy as np
+
+    counts = np.diff(edges)
+    width = max(1, int(counts.max(initial=0)))
+    table = np.full((len(counts), width), np.inf, values.dtype)
+    table[np.arange(width) < counts[:, None]] = values[edges[0] : edges[-1]]
+    table.sort(axis=1)
+    place = q * np.maximum(counts - 1, 0)
+    low = np.floor(place).astype(np.intp)
+    high = np.minimum(low + 1, np.maximum(counts - 1, 0))
+    row = np.arange(len(counts))
+    below, above = table[row, low].astype(np.float64), table[row, high].astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        found = below + (place - low) * (above - below)
+    found[counts == 0] = np.nan
+    return found.tolist(), counts.tolist()
 
 
 def quantile_ms(histogram: LogHistogram, q: float) -> float:
@@ -82,38 +120,43 @@ class _Summary:
         self.plan: LoadPlan = load_plan(folder)
         self.log = read_log(folder / TICKS_FILE)
         self.ticks = self.log.ticks
-        rows: npt.NDArray[Any] = read_samples(folder / SAMPLES_FILE)
-        rows = rows[(rows["flags"] & WARMUP) == 0]
-        self.rows = rows
-        self.start_ns = int(self.log.head.get("start_ns", 0)) + self.plan.warmup_rounds * self.plan.round_ns
-        self.round = rows["pair"].astype(np.int64) // self.plan.pairs_per_round - self.plan.warmup_rounds
-        self.served = rows["error"] == ErrorKind.NONE
-        self.sent = rows["error"] != ErrorKind.DROPPED
-        self.due_ns = rows["done_ns"].astype(np.int64) - rows["planned_ns"].astype(np.int64)
-        self.since_sent_ns = rows["done_ns"].astype(np.int64) - rows["sent_ns"].astype(np.int64)
-        self.late_ns = rows["sent_ns"].astype(np.int64) - rows["planned_ns"].astype(np.int64)
+        self.rows: Columns = read_columns(folder / SAMPLES_FILE)
+        self.head_ns = int(self.log.head.get("start_ns", 0))
+        self.start_ns = self._round_ns(0)
+        pairs = self.plan.pairs_per_round
+        self.round = (self.rows.pair // pairs).astype(np.int32) - self.plan.warmup_rounds
+        self.served = self.rows.error == ErrorKind.NONE
+        self.sent = self.rows.error != ErrorKind.DROPPED
         self.rounds = self._whole_rounds()
+
+    def _round_ns(self, number: int) -> int:
+        """Return when judged round `number` (from 0) was planned to begin, on the machine's clock."""
+        return self.head_ns + self.plan.round_start_ns(self.plan.warmup_rounds + number)
+
+    def _round_s(self, number: int) -> float:
+        """Return the same in seconds from the first judged round."""
+        return (self._round_ns(number) - self.start_ns) / 1e9
 
     def whole(self) -> LoadSummary:
         profile = self.plan.profile
-        round_s = self.plan.round_ns / 1e9
         windows, empty, lost = self._windows()
+        planned = self.plan.measured_rounds
         return LoadSummary(
             complete=self.log.end.get("end") == FINISHED,
             profile=profile.name,
             seed=self.plan.seed,
             rate_per_s=profile.rate_per_s,
             started=str(self.log.head.get("wall", "")),
-            planned_s=self.plan.measured_rounds * round_s,
-            measured_s=self.rounds * round_s,
-            extended_s=max(0, self.rounds - self.plan.measured_rounds) * round_s,
+            planned_s=self._round_s(planned),
+            measured_s=self._round_s(self.rounds),
+            extended_s=max(0.0, self._round_s(self.rounds) - self._round_s(planned)),
             servers=tuple(server.name for server in self.plan.servers),
             windows=tuple(windows),
             empty=tuple(empty),
             lost=tuple(lost),
             curves=tuple(self._curves()),
             latencies=tuple(self._latencies()),
-            errors=tuple(self._errors()),
+            errors=tuple(error_counts(self.plan, self.rows)),
             examples=tuple(
                 ErrorExample(row["side"], row["server"], row["error"], row["detail"])
                 for row in self.log.errors
@@ -132,28 +175,39 @@ class _Summary:
         return len(full) if full.all() else int(np.argmin(full))
 
     def _select(self, workload: int, side: int, server: int | None = None) -> npt.NDArray[np.bool_]:
-        chosen = (self.rows["workload"] == workload) & (self.rows["side"] == side)
+        chosen = (self.rows.workload == workload) & (self.rows.side == side)
         if server is not None:
-            chosen &= self.rows["server"] == server
+            chosen &= self.rows.server == server
         found: npt.NDArray[np.bool_] = chosen
         return found
 
     def _workloads(self) -> list[tuple[int, str]]:
         return [(index, name) for index, (name, _) in enumerate(self.plan.profile.workloads)]
 
-    def _in_rounds(self, rounds: npt.NDArray[Any], first: int, end: int) -> slice:
-        """Return where rounds [first, end) lie in sorted `rounds`."""
-        import numpy as np
-
-        return slice(int(np.searchsorted(rounds, first)), int(np.searchsorted(rounds, end)))
-
-    def _by_round(self, workload: int, side: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def _by_round(
+        self, workload: int, side: int, server: int | None = None
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return round numbers, sorted, and latencies in ms of what one side served of a workload."""
         import numpy as np
 
-        chosen = self._select(workload, side) & self.served
+        chosen = self._select(workload, side, server) & self.served
         order = np.argsort(self.round[chosen], kind="stable")
-        return self.round[chosen][order], self.due_ns[chosen][order] / 1e6
+        return self.round[chosen][order], self.rows.due_ms[chosen][order]
+
+    def _endpoints(self) -> list[tuple[str, int, int | None, float, int]]:
+        """Return (name, workload, server or None for all, quantile, rounds a window) of every endpoint."""
+        needs = self.plan.window_rounds()
+        own = self.plan.server_window_rounds()
+        found: list[tuple[str, int, int | None, float, int]] = []
+        for workload, name in self._workloads():
+            found += [(name, workload, None, q, needs[name, q]) for q in self.plan.profile.quantiles]
+            for place, server in enumerate(self.plan.servers):
+                found += [
+                    (f"{name}@{server.name}", workload, place, q, need)
+                    for (of, what, q), need in own.items()
+                    if (of, what) == (server.name, name)
+                ]
+        return found
 
     def _windows(
         self,
@@ -161,52 +215,55 @@ class _Summary:
         rows: list[WindowRow] = []
         empty: list[EmptyWindows] = []
         lost: list[tuple[str, float, float]] = []
-        needs = self.plan.window_rounds()
-        for workload, name in self._workloads():
-            sides = [self._by_round(workload, side) for side in range(len(SIDES))]
-            for q in self.plan.profile.quantiles:
-                windows = cut(self.rounds, needs[name, q])
-                missing = [0, 0]
-                over = 0
-                for first, end in windows:
-                    parts = [values[self._in_rounds(rounds, first, end)] for rounds, values in sides]
-                    over += self._steal(first, end) > self.plan.profile.max_window_steal
-                    missing = [missing[side] + (not len(part)) for side, part in enumerate(parts)]
-                    if all(len(part) for part in parts):
-                        rows.append(self._window(name, q, (first, end), parts))
-                if any(missing) or not windows:
-                    empty.append(EmptyWindows(name, q, len(windows), missing[0], missing[1]))
-                if windows:
-                    lost.append((name, q, over / len(windows)))
+        for name, workload, server, q, need in self._endpoints():
+            spans = cut(self.rounds, max(need, math.ceil(self.rounds / _MOST_WINDOWS)))
+            if not spans:
+                empty.append(EmptyWindows(name, q, 0, 0, 0))
+                continue
+            sides = [self._side_windows(spans, workload, side, server, q) for side in range(len(SIDES))]
+            steal = [self._steal(first, end) for first, end in spans]
+            for place, span in enumerate(spans):
+                (a_ms, n_a), (b_ms, n_b) = ((values[place], counts[place]) for values, counts in sides)
+                if n_a and n_b:
+                    rows.append(self._window(name, q, span, (a_ms, b_ms), (n_a, n_b), steal[place]))
+            missing = [sum(not n for n in counts) for _, counts in sides]
+            if any(missing):
+                empty.append(EmptyWindows(name, q, len(spans), missing[0], missing[1]))
+            over = sum(one > self.plan.profile.max_window_steal for one in steal)
+            lost.append((name, q, over / len(spans)))
         return rows, empty, lost
 
+    def _side_windows(
+        self, spans: Sequence[tuple[int, int]], workload: int, side: int, server: int | None, q: float
+    ) -> tuple[list[float], list[int]]:
+        """Return one side's quantile and count in each window."""
+        import numpy as np
+
+        rounds, values = self._by_round(workload, side, server)
+        edges = np.searchsorted(rounds, [spans[0][0], *(end for _, end in spans)])
+        return window_quantiles(values, edges, q)
+
     def _window(
-        self, name: str, q: float, span: tuple[int, int], parts: Sequence[npt.NDArray[Any]]
+        self,
+        name: str,
+        q: float,
+        span: tuple[int, int],
+        values: tuple[float, float],
+        counts: tuple[int, int],
+        steal: float,
     ) -> WindowRow:
-        first, end = span
-        round_s = self.plan.round_ns / 1e9
-        return WindowRow(
-            name=name,
-            quantile=q,
-            start_s=first * round_s,
-            duration_s=(end - first) * round_s,
-            swarm_ms=quantile(parts[0], q),
-            kubernetes_ms=quantile(parts[1], q),
-            n_swarm=len(parts[0]),
-            n_kubernetes=len(parts[1]),
-            steal=self._steal(first, end),
-        )
+        start_s, end_s = (self._round_s(number) for number in span)
+        return WindowRow(name, q, start_s, end_s - start_s, *values, *counts, steal)
 
     def _steal(self, first: int, end: int) -> float:
-        round_ns = self.plan.round_ns
-        return steal_share(self.ticks, self.start_ns + first * round_ns, self.start_ns + end * round_ns)
+        return steal_share(self.ticks, self._round_ns(first), self._round_ns(end))
 
     def _curves(self) -> list[Curve]:
         curves = []
         for workload, name in self._workloads():
             for side, side_name in enumerate(SIDES):
                 histogram = LogHistogram()
-                histogram.add(self.due_ns[self._select(workload, side) & self.served])
+                histogram.add(self.rows.due_ms[self._select(workload, side) & self.served] * 1e6)
                 n = histogram.n
                 points = tuple((q, quantile_ms(histogram, q)) for q in _CURVE if n * (1 - q) >= _BEYOND_CURVE)
                 curves.append(Curve(name, side_name, n, points))
@@ -224,7 +281,7 @@ class _Summary:
 
     def _latency(self, name: str, side: str, server: str, chosen: npt.NDArray[np.bool_]) -> Latency:
         served = chosen & self.served
-        due, sent = self.due_ns[served] / 1e6, self.since_sent_ns[served] / 1e6
+        due, sent = self.rows.due_ms[served], self.rows.since_sent_ms[served]
         return Latency(
             name=name,
             side=side,
@@ -239,32 +296,6 @@ class _Summary:
             sent_p99_ms=_or_none(sent, 0.99),
         )
 
-    def _errors(self) -> list[ErrorCount]:
-        import numpy as np
-
-        counts = []
-        for workload, name in self._workloads():
-            for side, side_name in enumerate(SIDES):
-                chosen = self._select(workload, side)
-                failed = self.rows[chosen & ~self.served]
-                kinds = np.bincount(failed["error"], minlength=len(ErrorKind))
-                servers = np.bincount(failed["server"], minlength=len(self.plan.servers))
-                counts.append(
-                    ErrorCount(
-                        name=name,
-                        side=side_name,
-                        requests=int(chosen.sum()),
-                        errors=len(failed),
-                        kinds={kind.name.lower(): int(kinds[kind]) for kind in ErrorKind if kinds[kind]},
-                        servers={
-                            server.name: int(servers[index])
-                            for index, server in enumerate(self.plan.servers)
-                            if servers[index]
-                        },
-                    )
-                )
-        return counts
-
     def _noise(self) -> list[NoiseFloor]:
         needs = self.plan.window_rounds()
         return [
@@ -275,14 +306,24 @@ class _Summary:
         ]
 
     def _noise_of(self, workload: int, name: str, side: int, q: float, need: int) -> NoiseFloor:
+        import numpy as np
+
         rounds, values = self._by_round(workload, side)
-        logs = []
-        for first, end in cut(self.rounds, need):
-            place = self._in_rounds(rounds, first, end)
-            odd = rounds[place] % 2 == 1
-            halves = values[place][~odd], values[place][odd]
-            if all(len(half) for half in halves):
-                logs.append(math.log(quantile(halves[0], q) / quantile(halves[1], q)))
+        spans = cut(self.rounds, max(need, math.ceil(self.rounds / _MOST_WINDOWS)))
+        logs: list[float] = []
+        if spans:
+            halves = []
+            for half in (0, 1):
+                mine = rounds % 2 == half
+                edges = np.searchsorted(rounds[mine], [spans[0][0], *(end for _, end in spans)])
+                halves.append(window_quantiles(values[mine], edges, q))
+            logs = [
+                math.log(even / odd)
+                for even, odd, n_even, n_odd in zip(
+                    halves[0][0], halves[1][0], halves[0][1], halves[1][1], strict=True
+                )
+                if n_even and n_odd
+            ]
         if not logs:
             return NoiseFloor(name, SIDES[side], q, 0, None, None)
         mean = sum(logs) / len(logs)
@@ -311,22 +352,22 @@ class _Summary:
         cpu = cpu_share(self.ticks, start_ns, end_ns)
         seconds = range(start_ns, end_ns - _SECOND_NS + 1, _SECOND_NS // 2)
         judged = self.sent & self._kept()
-        late_ms = self.late_ns / 1e6
+        late_ms = self.rows.late_ms
         return GeneratorStats(
             requests=requests,
             cpu=cpu,
             cpu_max=max([cpu, *(cpu_share(self.ticks, at, at + _SECOND_NS) for at in seconds)]),
             cpu_ms_per_request=cpu * (end_ns - start_ns) / 1e6 / requests if requests else 0.0,
-            late=int((self.late_ns[self.sent] > LATE_NS).sum()),
+            late=int((late_ms[self.sent] > LATE_NS / 1e6).sum()),
             late_p50_ms=_or_none(late_ms[judged], 0.5),
             late_p99_ms=_or_none(late_ms[judged], 0.99),
             late_p99_all_ms=_or_none(late_ms[self.sent], 0.99),
             late_p99_ms_by_side={
-                name: _or_none(late_ms[judged & (self.rows["side"] == side)], 0.99)
+                name: _or_none(late_ms[judged & (self.rows.side == side)], 0.99)
                 for side, name in enumerate(SIDES)
             },
             dropped=int((~self.sent).sum()),
-            retried=int(((self.rows["flags"] & RETRIED) != 0).sum()),
+            retried=int(((self.rows.flags & RETRIED) != 0).sum()),
             steal=steal_share(self.ticks, start_ns, end_ns),
             exact_timer=bool(self.log.head.get("exact_timer", False)),
             real_time=bool(self.log.head.get("real_time", False)),

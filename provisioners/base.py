@@ -204,6 +204,20 @@ class Kill(Protocol):
 
 
 @runtime_checkable
+class Discard(Protocol):
+    """A target whose replicas can be removed at once, without the grace that they usually get."""
+
+    def discard(self, replica: Replica) -> None: ...
+
+
+@runtime_checkable
+class Mark(Protocol):
+    """A target whose nodes can be given a label of ours, and lose it again (None)."""
+
+    def mark(self, node: str, label: str, value: str | None) -> None: ...
+
+
+@runtime_checkable
 class Labels(Protocol):
     """A target that tells its nodes' labels as the orchestrator holds them."""
 

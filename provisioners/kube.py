@@ -153,13 +153,18 @@ class Kube:
                 return Listing(tuple(items), str(meta.get("resourceVersion", "")))
             query["continue"] = meta["continue"]
 
-    def apply(self, path: str, body: Object) -> Object:
-        """Server-side apply one object and return it as it is now; conflicts are taken over."""
+    def apply(self, path: str, body: Object, *, dry_run: bool = False) -> Object:
+        """Server-side apply one object and return it as it is now; conflicts are taken over.
+
+        With `dry_run` the server checks it strictly (an unknown field is an error) and keeps nothing.
+        """
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        query |= {"dryRun": "All", "fieldValidation": "Strict"} if dry_run else {}
         return _object(
             self._request(
                 "PATCH",
                 path,
-                {"fieldManager": FIELD_MANAGER, "force": "true"},
+                query,
                 body=json.dumps(body).encode(),
                 content_type="application/apply-patch+yaml",
             )

@@ -192,6 +192,14 @@ class KubernetesTarget:
             [*self._ctr(replica.node), "task", "kill", "-s", "SIGKILL", container.id], timeout_s=20
         ).check(next_step="see `journalctl -u containerd` (or k3s) on the node")
 
+    def discard(self, replica: Replica) -> None:
+        """Delete the pod with a grace of 0, as `kubectl delete --force --grace-period=0` does."""
+        self.kube.delete(f"/api/v1/namespaces/{self.namespace}/pods/{replica.id}", grace_s=0)
+
+    def mark(self, node: str, label: str, value: str | None) -> None:
+        """Set a label of the node, or remove it; removing one that is not there changes nothing."""
+        self.kube.patch(f"/api/v1/nodes/{node}", {"metadata": {"labels": {label: value}}})
+
     def drain(self, node: str) -> None:
         """Cordon the node and evict its pods of this namespace; their budgets are respected."""
         self.kube.patch(f"/api/v1/nodes/{node}", {"spec": {"unschedulable": True}})

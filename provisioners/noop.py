@@ -69,6 +69,9 @@ MUTATIONS: Mapping[str, str] = {
     "norecover": "a killed replica does not come back",
     "nodes": "one node is not ready",
     "namespace": "the namespace (stack) is not there",
+    "identity": "does not say who it is",
+    "slow": "answers other than health take 25 ms longer",
+    "flaky": "one in five answers other than health is an error",
 }
 """What can be broken. On the Kubernetes side, or where `@swarm` is added, on the Swarm side."""
 
@@ -208,7 +211,7 @@ class NoopTarget:
 
     def identity(self) -> str:
         """Return an id that another start of the process does not have."""
-        return str(uuid.UUID(self._state()["id"]))
+        return "" if "identity" in self._broken else str(uuid.UUID(self._state()["id"]))
 
     def node_states(self) -> Mapping[str, str]:
         """Return `ready` for each node that is not broken on purpose."""

@@ -234,6 +234,17 @@ class SwarmTarget:
         """End the replica's container with SIGKILL on its node, as a crash would."""
         self._on(replica.node).run("kill", "-s", "KILL", replica.id, timeout_s=20).check()
 
+    def discard(self, replica: Replica) -> None:
+        """Remove the replica's container from its node, running or not."""
+        self._on(replica.node).run("rm", "-f", replica.id, timeout_s=20).check()
+
+    def mark(self, node: str, label: str, value: str | None) -> None:
+        """Set a label of the node, or remove it; removing one that is not there changes nothing."""
+        change = ["--label-rm", label] if value is None else ["--label-add", f"{label}={value}"]
+        result = self.docker.run("node", "update", *change, self._node_id(node))
+        if not result.ok and not (value is None and "doesn't exist" in result.stderr):
+            result.check()
+
     def drain(self, node: str) -> None:
         """Move all tasks off the node."""
         self.docker.run("node", "update", "--availability", "drain", self._node_id(node)).check()

@@ -12,9 +12,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from reports.comparison import Comparison, Conditions, Endpoint, Errors, Generator, Rules, read_inputs
+from reports.comparison import (
+    SIDES,
+    Comparison,
+    Conditions,
+    Endpoint,
+    Errors,
+    Generator,
+    Rules,
+    read_inputs,
+)
 from reports.endpoint import Sight, asked, interval, judged, look
-from reports.error_count import SIDES, count, count_errors
+from reports.error_count import count, count_errors
 from reports.judge import worst
 from reports.model import Evidence, Status, Window
 
@@ -54,20 +63,23 @@ def compare(
     sights = [look(name, quantile, windows, rules) for name, quantile in asked(windows, rules)]
     endpoints = tuple(judged(sights, rules))
     counted = count_errors(errors, rules)
-    invalid = [*_badly_made(conditions, rules, endpoints), *_badly_seen(sights, errors, rules)]
-    if invalid:
+    invalid = [*_badly_made(conditions, rules), *_badly_seen(sights, errors, counted, rules)]
+    blurred = _blurred(conditions, sights, rules, endpoints)
+    if invalid or blurred:
         # Numbers stay to be looked at; what was measured badly has no winner.
         endpoints = tuple(
             replace(one, outcome=Status.INVALID, outcome_without_floor=Status.INVALID) for one in endpoints
         )
     deciding = [one for one in endpoints if one.blocking]
-    outcome = _outcome(invalid, [one.outcome for one in deciding], counted)
+    fewer = blurred and counted is not None and counted.outcome is Status.FAIL
+    if not fewer:
+        invalid += blurred
     return Comparison(
-        outcome=outcome,
+        outcome=_outcome(invalid, [one.outcome for one in deciding], counted),
         outcome_without_floor=_outcome(invalid, [one.outcome_without_floor for one in deciding], counted),
         endpoints=endpoints,
         errors=counted,
-        why=tuple(_why(invalid, deciding, counted, rules)),
+        why=(*_why(invalid, deciding, counted, rules), *(blurred if fewer else ())),
         rules=rules,
         conditions=conditions,
         counts=errors,
@@ -94,18 +106,12 @@ def comparison_evidence(comparison: Comparison) -> Evidence:
 # -- what makes a comparison invalid -----------------------------------------------------
 
 
-def _badly_made(conditions: Conditions, rules: Rules, endpoints: Sequence[Endpoint]) -> list[str]:
+def _badly_made(conditions: Conditions, rules: Rules) -> list[str]:
     """Return why the load itself cannot be trusted."""
     made = conditions.generator
     found = list(conditions.broken)
     if not made.cpu <= rules.max_cpu:
         found.append(f"generator used {100 * made.cpu:.0f} % of its CPU (limit {100 * rules.max_cpu:.0f} %)")
-    margins = [one.margin_ms for one in endpoints if one.blocking and one.margin_ms is not None]
-    if margins and not made.late_p99_ms <= (limit := rules.max_late_share_of_margin * min(margins)):
-        found.append(
-            f"requests were sent late: p99 {made.late_p99_ms:.3g} ms after plan, over {limit:.3g} ms"
-            f" ({100 * rules.max_late_share_of_margin:.0f} % of the smallest margin)"
-        )
     if made.dropped > rules.max_dropped * max(made.sent + made.dropped, 1):
         found.append(f"generator dropped {made.dropped} of {made.sent + made.dropped} planned requests")
     found += [f"not equal: {one}" for one in conditions.unequal]
@@ -113,27 +119,50 @@ def _badly_made(conditions: Conditions, rules: Rules, endpoints: Sequence[Endpoi
     return found
 
 
-def _badly_seen(sights: Sequence[Sight], errors: Mapping[str, Mapping[str, int]], rules: Rules) -> list[str]:
-    """Return why what was measured cannot be compared."""
-    found = []
+def _blurred(
+    conditions: Conditions, sights: Sequence[Sight], rules: Rules, endpoints: Sequence[Endpoint]
+) -> list[str]:
+    """Return why latencies cannot be compared, though requests and errors were counted rightly."""
+    margins = [one.margin_ms for one in endpoints if one.blocking and one.margin_ms is not None]
+    found = _late(conditions.generator.late_p99_ms, min(margins), rules) if margins else []
     for sight in sights:
-        if rules.blocks(sight.name, sight.quantile):
-            found += _lost(sight, rules)
-    n_a, n_b = (count(errors, side, "sent") for side in SIDES)
-    if min(n_a, n_b) < rules.min_balance * max(n_a, n_b):
-        found.append(f"one side is short of samples: swarm {n_a}, kubernetes {n_b}")
-    if max(n_a, n_b) == 0:
-        found.append("no request was measured on either side")
+        if rules.blocks(sight.name, sight.quantile) and sight.stolen > rules.max_lost_windows * sight.seen:
+            over = f"over {100 * rules.max_steal:g} % steal"
+            found.append(f"{sight.label}: {sight.stolen} of {sight.seen} windows had {over}")
     return found
 
 
-def _lost(sight: Sight, rules: Rules) -> list[str]:
+def _late(late_p99_ms: float, margin_ms: float, rules: Rules) -> list[str]:
+    """Say that sends were late: lateness is in both sides' latencies and hides what differs."""
+    share_ms = rules.max_late_share_of_margin * margin_ms
+    limit_ms = max(share_ms, rules.late_floor_ms)
+    if late_p99_ms <= limit_ms:  # a NaN is not
+        return []
+    of = f"{100 * rules.max_late_share_of_margin:.0f} % of the smallest margin"
+    if limit_ms > share_ms:
+        of = f"the least that is asked of a timer; {of} is {share_ms:.3g} ms"
+    return [f"requests were sent late: p99 {late_p99_ms:.3g} ms after plan, over {limit_ms:.3g} ms ({of})"]
+
+
+def _badly_seen(
+    sights: Sequence[Sight], errors: Mapping[str, Mapping[str, int]], counted: Errors | None, rules: Rules
+) -> list[str]:
+    """Return why what was measured cannot be compared."""
     found = []
-    if sight.stolen > rules.max_lost_windows * sight.seen:
-        over = f"over {100 * rules.max_steal:g} % steal"
-        found.append(f"{sight.label}: {sight.stolen} of {sight.seen} windows had {over}")
-    if sight.thin > rules.max_lost_windows * sight.seen:
-        found.append(f"{sight.label}: {sight.thin} of {sight.seen} windows hold too few samples on a side")
+    if counted is None or counted.outcome is not Status.FAIL:  # else the errors explain thin windows
+        found += [
+            f"{one.label}: {one.thin} of {one.seen} windows hold too few samples on a side"
+            for one in sights
+            if rules.blocks(one.name, one.quantile) and one.thin > rules.max_lost_windows * one.seen
+        ]
+    n_a, n_b = (count(errors, side, "sent") for side in SIDES)
+    if min(n_a, n_b) < rules.min_balance * max(n_a, n_b):
+        found.append(f"one side is short of samples: {rules.sides[0]} {n_a}, {rules.sides[1]} {n_b}")
+    if max(n_a, n_b) == 0:
+        found.append("no request was measured on either side")
+    for side, name, sent in zip(SIDES, rules.sides, (n_a, n_b), strict=True):
+        if 0 < sent <= count(errors, side, "failed"):
+            found.append(f"{name} served none of {sent} requests, so there is nothing to compare")
     return found
 
 
@@ -166,9 +195,12 @@ def _why(
             f"every blocking endpoint stays under its margin; nearest is {slowest.label}:"
             f" {interval(slowest)}, margin {100 * (slowest.margin or 0.0):.1f} %"
         )
-    said += [
-        f"{one.label}: the {rules.margin_floor_ms:g} ms floor makes the margin {100 * one.margin:.0f} %"
-        for one in deciding
-        if one.margin is not None and one.margin > _LARGE_MARGIN
-    ]
+    said += [_wide(one, one.margin, rules) for one in deciding if one.margin and one.margin > _LARGE_MARGIN]
     return said
+
+
+def _wide(one: Endpoint, margin: float, rules: Rules) -> str:
+    """Say that a margin is over 20 %, and whether the floor or the rule itself made it so."""
+    if margin > rules.margin_ratio:
+        return f"{one.label}: the {rules.margin_floor_ms:g} ms floor makes the margin {100 * margin:.0f} %"
+    return f"{one.label}: a margin of {100 * margin:.0f} % was asked for; slowdowns within it do not count"

@@ -16,6 +16,7 @@ from reports.rows import plain
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SIDES = ("swarm", "kubernetes")
 _VERDICT = {Status.PASS: "GO", Status.FAIL: "NO-GO"}
 
 
@@ -25,7 +26,10 @@ class Rules:
 
     The margin is the larger of `margin_ratio` and `margin_floor_ms`. An endpoint blocks if
     its quantile is in `blocking_quantiles` and its workload is in `workloads` (empty: every
-    workload measured over all servers together; a name with `@` is one server's alone).
+    workload measured over all servers together). A name such as `health@redis` is one
+    server's alone; it blocks at `server_quantiles`, and is missed for each of `servers`.
+    Sends may be late by a share of the margin, and by `late_floor_ms` where that is less
+    than a timer can do. `sides` are what messages call them.
     Errors pass at `error_alpha` (3,000 clean requests a side show 0.1 point) and fail at `alpha`.
     """
 
@@ -37,10 +41,14 @@ class Rules:
     error_alpha: float = 0.05
     workloads: tuple[str, ...] = ()
     blocking_quantiles: tuple[float, ...] = (0.5, 0.95)
+    server_quantiles: tuple[float, ...] = ()
+    servers: tuple[str, ...] = ()
+    sides: tuple[str, str] = SIDES
     min_windows: int = 8
     samples_per_tail: float = 10.0
     max_cpu: float = 0.90
     max_late_share_of_margin: float = 0.10
+    late_floor_ms: float = 0.12
     max_steal: float = 0.02
     max_lost_windows: float = 0.20
     min_balance: float = 0.90
@@ -58,8 +66,9 @@ class Rules:
 
     def blocks(self, name: str, quantile: float) -> bool:
         """Return whether this endpoint decides, rather than informs."""
-        chosen = name in self.workloads if self.workloads else "@" not in name
-        return chosen and quantile in self.blocking_quantiles
+        workload, _, server = name.partition("@")
+        quantiles = self.server_quantiles if server else self.blocking_quantiles
+        return quantile in quantiles and (not self.workloads or workload in self.workloads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +199,9 @@ def read_inputs(row: Mapping[str, Any]) -> tuple[Rules, Conditions, Mapping[str,
     try:
         inputs = row["inputs"]
         rules = dict(inputs["rules"])
-        for name in ("workloads", "blocking_quantiles"):
-            rules[name] = tuple(rules[name])
+        for name in ("workloads", "blocking_quantiles", "server_quantiles", "servers"):
+            rules[name] = tuple(rules.get(name, ()))
+        rules["sides"] = tuple(rules.get("sides", SIDES))
         given = dict(inputs["conditions"])
         for name in ("unequal", "clock", "broken"):
             given[name] = tuple(given[name])

@@ -46,8 +46,14 @@ def asked(windows: Sequence[Window], rules: Rules) -> list[tuple[str, float]]:
     """Return every endpoint seen, and every blocking one that should have been."""
     seen = dict.fromkeys((window.name, window.quantile) for window in windows)
     names = rules.workloads or tuple(dict.fromkeys(name for name, _ in seen if "@" not in name))
-    wanted = dict.fromkeys((name, quantile) for name in names for quantile in rules.blocking_quantiles)
-    return sorted({**seen, **wanted}, key=lambda one: (not rules.blocks(*one), one))
+    wanted = [(name, quantile) for name in names for quantile in rules.blocking_quantiles]
+    wanted += [
+        (f"{name}@{server}", quantile)
+        for name in names
+        for server in rules.servers
+        for quantile in rules.server_quantiles
+    ]
+    return sorted({**seen, **dict.fromkeys(wanted)}, key=lambda one: (not rules.blocks(*one), one))
 
 
 def look(name: str, quantile: float, windows: Sequence[Window], rules: Rules) -> Sight:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from reports.comparison import Errors, Rules
+from reports.comparison import SIDES, Errors, Rules
 from reports.model import Status
 from reports.statistics import share_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-SIDES = ("swarm", "kubernetes")
 
 
 def count_errors(errors: Mapping[str, Mapping[str, int]], rules: Rules) -> Errors | None:
@@ -32,7 +30,8 @@ def count_errors(errors: Mapping[str, Mapping[str, int]], rules: Rules) -> Error
     needed = (
         math.ceil(math.log(rules.error_alpha) / math.log1p(-rules.error_margin)) if rules.error_margin else 0
     )
-    why = f"errors: swarm {failed_a} of {n_a}, kubernetes {failed_b} of {n_b}"
+    one, other = rules.sides
+    why = f"errors: {one} {failed_a} of {n_a}, {other} {failed_b} of {n_b}"
     why += f", difference {100 * difference:+.3f} points ({100 * low:+.3f} to {100 * high:+.3f})"
     why += f", margin {100 * rules.error_margin:g} points"
     if outcome is Status.INCONCLUSIVE and n_b < needed:

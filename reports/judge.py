@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import TYPE_CHECKING
 
 from reports.limits import breaks, to_unit
@@ -26,9 +25,11 @@ from reports.model import (
     Waiver,
 )
 from reports.rows import clip
+from reports.signoffs import day, ended, signed_off
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import date
 
 # From what stops a GO hardest to what does not stop it.
 _WORST_FIRST = (
@@ -122,12 +123,15 @@ def _is_not_a_number(observed: object) -> bool:
 def _finding(criterion: Criterion, rows: Sequence[_Row], frame: _Frame) -> Finding:
     mine = [row for row in rows if row.evidence.criterion == criterion.id]
     if criterion.owner == "person":
-        status, why, counted = _signed_off(criterion, mine, frame.today)
+        status, why, counted = _answered(criterion, mine, frame.today)
     elif not mine:
         status, why = _no_evidence(criterion, frame.profile, frame.level)
         counted = []
     else:
         status, why, counted = _merged(criterion, mine)
+    if status is Status.PASS and frame.level not in criterion.shown_at:
+        status = Status.INCONCLUSIVE
+        why = f"simulated: mechanism shown at level {frame.level}, counts at {_levels(criterion)}; {why}"
     observed, unit = _observed(criterion.limit, status, counted)
     return Finding(
         criterion=criterion.id,
@@ -153,9 +157,12 @@ def _no_evidence(criterion: Criterion, profile: Profile, level: Level) -> tuple[
     if profile not in criterion.profiles:
         return Status.NOT_RUN, f"not part of profile {profile}"
     if level not in criterion.shown_at:
-        best = ", ".join(one for one in Level if one in criterion.shown_at)
-        return Status.NOT_RUN, f"cannot be shown at level {level}; needs {best}"
+        return Status.NOT_RUN, f"cannot be shown at level {level}; needs {_levels(criterion)}"
     return Status.NOT_RUN, f"its {criterion.owner} did not run"
+
+
+def _levels(criterion: Criterion) -> str:
+    return ", ".join(one for one in Level if one in criterion.shown_at)
 
 
 def _gap(checks: Sequence[str]) -> str:
@@ -259,39 +266,21 @@ def _farthest(limit: Limit, numbers: Sequence[float]) -> float:
     return max(numbers, key=lambda number: abs(number - limit.value))
 
 
-def _signed_off(
-    criterion: Criterion, mine: Sequence[_Row], today: date
-) -> tuple[Status, str, list[Evidence]]:
-    """Return PASS under a valid sign-off; the newest one counts, a FAIL of it is a FAIL."""
-    how = f"waits for a person: gonogo signoff {criterion.id} --by NAME --until DATE"
-    if not mine:
-        return Status.MANUAL, how, []
-    last = mine[-1].evidence
-    if last.status is not Status.PASS:
-        return worst([last.status, Status.MANUAL]), last.why or how, [last]
-    name, until = str(last.data.get("by", "")), str(last.data.get("until", ""))
-    if not name or _day(until) is None:
-        return Status.MANUAL, f"sign-off without a name and an end date; {how}", [last]
-    if _ended(until, today):
-        return Status.MANUAL, f"the sign-off of {name} ended on {until}; {how}", [last]
-    return Status.PASS, f"signed off by {name} until {until}", [last]
-
-
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
-
-
-def _ended(until: str, today: date) -> bool:
-    end = _day(until)
-    return end is None or end < today
+def _answered(criterion: Criterion, mine: Sequence[_Row], today: date) -> tuple[Status, str, list[Evidence]]:
+    """Return a person's answer; checks of the same criterion must pass as well."""
+    checked = [row for row in mine if row.evidence.check in criterion.checks]
+    said = [row.evidence for row in mine if row.evidence.check not in criterion.checks]
+    status, why, counted = signed_off(criterion.id, said, today)
+    if not criterion.checks:
+        return status, why, counted
+    seen, because, rows = _merged(criterion, checked)
+    whys = (because, why) if seen is not Status.PASS else (why, because)
+    return worst([seen, status]), "; ".join(whys), [*rows, *counted]
 
 
 def _covers(waiver: Waiver, criterion: str, today: date) -> bool:
     named = bool(waiver.name.strip() and waiver.reason.strip())
-    return waiver.criterion == criterion and named and not _ended(waiver.until, today)
+    return waiver.criterion == criterion and named and not ended(waiver.until, today)
 
 
 def _waiver_notes(waivers: Sequence[Waiver], findings: Sequence[Finding], today: date) -> list[str]:
@@ -314,7 +303,7 @@ def _waiver_notes(waivers: Sequence[Waiver], findings: Sequence[Finding], today:
 
 
 def _stale(waiver: Waiver) -> str:
-    if _day(waiver.until) is None:
+    if day(waiver.until) is None:
         return f"its end {waiver.until!r} is no date (YYYY-MM-DD)"
     if not waiver.name.strip() or not waiver.reason.strip():
         return "it needs a name and a reason"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -218,3 +218,11 @@ class Recorder(Protocol):
 
     def undo(self, undo: Undo) -> None:
         """Append one undo record; it is on disk when this returns."""
+
+
+@runtime_checkable
+class LimitReader(Protocol):
+    """What a recorder may offer besides: the limit under which a criterion is judged."""
+
+    def limit(self, criterion: str) -> Limit | None:
+        """Return the limit of a criterion of this run, or None if it has none."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.chain import Chain
-from reports.model import Criterion, Evidence, Profile, RunError, StepTime, Undo, Waiver, Window
+from reports.model import Criterion, Evidence, Limit, Profile, RunError, StepTime, Undo, Waiver, Window
 from reports.redact import Redactor
 from reports.rows import (
     criterion_row,
@@ -164,6 +164,10 @@ class Store:
             elif (said := row["expect"])["check"] not in (one := found[said["criterion"]]).checks:
                 found[one.id] = replace(one, checks=(*one.checks, said["check"]))
         return tuple(found.values())
+
+    def limit(self, criterion: str) -> Limit | None:
+        """Return the limit under which a criterion of this run is judged."""
+        return next((one.limit for one in self.read_criteria() if one.id == criterion), None)
 
     def read_evidence(self) -> tuple[Evidence, ...]:
         """Return the evidence in the order it was written; item i is line i + 1 of the file."""

@@ -710,3 +710,18 @@ def test_a_snapshot_holds_objects_and_logs_and_no_secret(api, target, tmp_path):
     assert {"deployment.json", "pod.json", "service.json", "node.json", "asana-v2.log"} <= files
     text = "".join(path.read_text() for path in (tmp_path / "objects").rglob("*") if path.is_file())
     assert base64.b64encode(b"hunter2").decode() not in text
+
+
+def test_a_dry_run_is_checked_strictly_and_kept_nowhere(monkeypatch):
+    asked = []
+
+    def request(_, *args, **__):
+        asked.append(args[2])
+        return b"{}"
+
+    monkeypatch.setattr(Kube, "_request", request)
+    kube = Kube(Path("kubeconfig"))
+    kube.apply("/api/v1/x/a", {"kind": "X"}, dry_run=True)
+    kube.apply("/api/v1/x/a", {"kind": "X"})
+    assert asked[0] == {**asked[1], "dryRun": "All", "fieldValidation": "Strict"}
+    assert "dryRun" not in asked[1]

@@ -4,7 +4,7 @@ import pytest
 
 from fixtures.mcp_server.table import SERVERS
 from provisioners.errors import InputError
-from provisioners.tiers import load_tiers
+from provisioners.tiers import Autoscale, load_tiers
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "fixtures" / "manifests" / "tiers.yaml"
@@ -57,6 +57,78 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
         "extras is not a list of rows",
         "backends[0].port is '1'",
         "unknown key 'wrong'",
+    ):
+        assert words in text
+
+
+def test_the_core_platform_has_a_table_of_its_own() -> None:
+    tiers = load_tiers(SAMPLE)
+    core = tiers.core
+    assert core
+    assert core.namespace == "sophia-ai"
+    ports = {part.service: part.port for part in core.parts if part.tier == "core"}
+    assert ports == {
+        "sophia-backend": 8000,
+        "sophia-unified-chat": 8001,
+        "sophia-dashboard": 3000,
+        "mcp-gateway": 8080,
+    }
+    assert core.tier_of("postgres") == "backend"
+    assert tiers.fitting(["sophia-backend", "postgres", "traefik"]) is core
+    assert tiers.fitting(["hubspot", "sophia-backend"]) is tiers
+    assert tiers.fitting(["postgres", "redis"]) is tiers
+    assert tiers.fitting(tiers.order) is tiers
+    assert core.fitting(["hubspot"]) is core
+
+
+def test_a_server_under_another_name() -> None:
+    tiers = load_tiers(SAMPLE)
+    assert tiers.server("ai-memory-v2") is tiers.server("ai-memory")
+    assert tiers.tier_of("ai-memory-v2") == "primary"
+    assert "ai-memory-v2" not in tiers.order
+
+
+def test_what_kubernetes_adds(tmp_path: Path) -> None:
+    path = tmp_path / "tiers.yaml"
+    path.write_text(
+        "namespace: n\npolicies: true\ningress: {domain: example.com, class: nginx}\n"
+        "autoscale: {primary: {min: 2, max: 6, cpu_percent: 70}}\n"
+        "servers: [{name: a, service: a, port: 80, tier: primary, autoscale: {max: 3, memory_percent: 75}}]\n"
+        "extras: [{service: b, port: 81, autoscale: {max: 2}}]\n"
+    )
+    tiers = load_tiers(path)
+    assert tiers.policies is True
+    assert (tiers.ingress_domain, tiers.ingress_class) == ("example.com", "nginx")
+    assert tiers.autoscale == {"primary": Autoscale(2, 6, 70)}
+    assert tiers.servers[0].autoscale == Autoscale(1, 3, 80, 75)
+    assert tiers.extras[0].autoscale == Autoscale(1, 2)
+    assert load_tiers(SAMPLE).policies is None
+
+
+def test_problems_of_what_kubernetes_adds(tmp_path: Path) -> None:
+    path = tmp_path / "tiers.yaml"
+    path.write_text(
+        "namespace: n\npolicies: maybe\ningress: yes\n"
+        "autoscale: {third: {max: 2}, primary: {max: many}, secondary: {min: 2}, extra: {min: 5, max: 2}}\n"
+        "servers: [{name: a, service: a, also: b, port: 80, tier: primary, autoscale: 3}]\n"
+        "extras: [{service: b, port: 81, autoscale: {max: 2, cpu: 5}}]\n"
+        "core: {services: [{service: c, port: 1}, {service: c, port: 2}]}\n"
+    )
+    with pytest.raises(InputError) as caught:
+        load_tiers(path)
+    text = str(caught.value)
+    for words in (
+        "policies is 'maybe'",
+        "ingress is not a table",
+        "autoscale: 'third' is not one of",
+        "autoscale.primary.max is 'many'",
+        "autoscale.secondary.max is missing",
+        "autoscale.extra: max 2 is below min 5",
+        "servers[0].also is not a list",
+        "servers[0].autoscale is not a table",
+        "extras[0].autoscale: unknown key 'cpu'",
+        "core: namespace is missing",
+        "core: service 'c' stands in 2 rows",
     ):
         assert words in text
 

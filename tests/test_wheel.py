@@ -16,6 +16,7 @@ NEEDED = (
     "gonogo/__init__.py",
     "gonogo/conftest.py",
     "gonogo/verbs/run.py",
+    "gonogo/docs/runbooks/node-failure.md",
     "gonogo/reports/report.schema.json",
     "gonogo/reports/render/style.css",
     "gonogo/fixtures/manifests/docker-compose-mcp-orchestrator.yml",

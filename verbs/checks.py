@@ -32,9 +32,10 @@ class SuiteRun:
         return self.returncode not in (0, 1, 5)
 
 
-def collect(run_dir: Path, log: Path, expression: str) -> SuiteRun:
-    """Collect only: every check says which criterion it will bear on, before anything runs."""
-    return _pytest(run_dir, log, ["--collect-only", "-q", *_select(expression)], 120.0, None, lambda _: None)
+def collect(run_dir: Path, log: Path, expression: str, profile: str) -> SuiteRun:
+    """Collect only: every check of the profile says which criterion it will bear on, before anything runs."""
+    options = ["--collect-only", "-q", *_select(expression), "--gonogo-profile", profile]
+    return _pytest(run_dir, log, options, 120.0, None, lambda _: None)
 
 
 def run_suites(
@@ -42,14 +43,26 @@ def run_suites(
     log: Path,
     *,
     marker: str,
+    profile: str,
     workers: int,
     expression: str,
     timeout_s: float,
     secrets: Path | None,
     say: Callable[[str], None],
+    extra: Sequence[str] = (),
 ) -> SuiteRun:
     """Run the checks that `marker` selects; findings are in the run folder, not in the code."""
-    options = ["-m", marker, *_select(expression), "-v", "--junitxml", str(log.with_suffix(".xml").resolve())]
+    options = [
+        "-m",
+        marker,
+        "--gonogo-profile",
+        profile,
+        *_select(expression),
+        *extra,
+        "-v",
+        "--junitxml",
+        str(log.with_suffix(".xml").resolve()),
+    ]
     if workers > 1:
         options += ["-n", str(workers), "--dist", "worksteal", "--max-worker-restart", "2"]
     return _pytest(run_dir, log, options, timeout_s, secrets, say)

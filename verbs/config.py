@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from provisioners.errors import InputError
+from verbs.limits import LimitTexts
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "fixtures" / "manifests"
@@ -42,14 +43,16 @@ class TargetConfig(_Strict):
     inventory: Path | None = None
     kube_system_uid: str | None = None
     swarm_id: str | None = None
+    parts: list[str] | None = None  # lab only: platform parts; by default the profile decides
     break_: Annotated[str, Field(alias="break")] = ""  # no-op only: mutations for negative controls
 
 
 class SubstituteConfig(_Strict):
-    """A third-party service's image here, shown in the report."""
+    """A third-party service's image here, shown in the report, with its command and more environment."""
 
     image: str
     command: list[str] | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
 
 
 class ServiceScale(_Strict):
@@ -127,10 +130,16 @@ class Config(_Strict):
     substitutes: dict[str, SubstituteConfig] = Field(default_factory=dict)
     scale: ScaleConfig = ScaleConfig()
     entry: Literal["node", "ingress"] = "node"
+    policies: bool | None = None
+    ingress_domain: str = ""
     patches: list[PatchConfig] = Field(default_factory=list)
     load: LoadConfig = LoadConfig()
     ready_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 180.0
     waivers: list[WaiverConfig] = Field(default_factory=list)
+    limits: LimitTexts = Field(default_factory=dict)
+    signoffs: Path = Path("signoffs.yaml")
+    inputs: Path | None = None
+    runbooks: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +229,9 @@ def _resolve(config: Config, base: Path) -> Config:
             "compose": [base / file.expanduser() for file in config.compose],
             "tiers": base / config.tiers.expanduser(),
             "env_file": at(config.env_file),
+            "signoffs": at(config.signoffs),
+            "inputs": at(config.inputs),
+            "runbooks": at(config.runbooks),
             "target": target.model_copy(
                 update={"kubeconfig": at(target.kubeconfig), "inventory": at(target.inventory)}
             ),
@@ -266,6 +278,8 @@ def _built_in(kind: str) -> Config:
         },
         "scale": {"replicas": 1, "cpus": 0.5, "memory": "256M", "pin": True, "health_interval_s": 600},
     }
+    # Answers of people lie beside the config; a built-in one has none, so where the run is started.
+    raw["signoffs"] = str(Path("signoffs.yaml").absolute())
     if kind == "noop":
         raw["target"]["break"] = os.environ.get("GONOGO_BREAK", "")
         raw["load"] = {"rate_per_s": 120, "duration_s": 8, "warmup_s": 1}

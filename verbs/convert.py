@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*\Z")
+
 
 def convert_command(
     files: Sequence[Path],
@@ -23,8 +26,16 @@ def convert_command(
     duplicates: str,
     lint: Path | None,
     json_output: bool,
+    tiers: Path | None = None,
+    policies: bool = True,
+    ingress_domain: str = "",
+    wait_image: str = "",
 ) -> int:
-    """Convert, or lint; returns 0, 1 with lint findings, 2 when a leaf was refused."""
+    """Convert, or lint; returns 0, 1 with lint findings, 2 when a leaf was refused.
+
+    `tiers` is a file of one's own in place of the sample's; a file of the core platform goes to the
+    namespace that its `core` section names. `policies` makes network policies.
+    """
     if lint is not None:
         return _lint(lint, json_output=json_output)
     if not files or out is None:
@@ -36,7 +47,11 @@ def convert_command(
         raise InputError(
             f"--duplicates {duplicates!r} is neither error nor last", next_step="choose one of them"
         )
-    from provisioners.compose import convert, losses_json
+    if ingress_domain and not _DOMAIN.match(ingress_domain):
+        raise InputError(
+            f"--ingress {ingress_domain!r} is no domain", next_step="give one such as apps.example.com"
+        )
+    from provisioners.compose import Fit, convert, losses_json
     from provisioners.tiers import load_tiers
     from verbs.config import SAMPLES
 
@@ -46,7 +61,8 @@ def convert_command(
         env=dict(os.environ),
         env_files=list(env_files),
         duplicates="last" if duplicates == "last" else "error",
-        tiers=load_tiers(SAMPLES / "tiers.yaml"),
+        tiers=load_tiers(tiers or SAMPLES / "tiers.yaml"),
+        fit=Fit(policies=policies, ingress_domain=ingress_domain, wait_image=wait_image),
     )
     if json_output:
         sys.stdout.write(losses_json(result.losses))
@@ -65,15 +81,17 @@ def convert_command(
 def _lint(folder: Path, *, json_output: bool) -> int:
     from dataclasses import asdict
 
-    from provisioners.compose.lint import lint
+    from provisioners.compose.lint import lint_folder
 
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder", next_step="give the folder that holds the manifests")
-    findings = lint(folder)
+    linted = lint_folder(folder)
     if json_output:
-        json.dump([asdict(finding) for finding in findings], sys.stdout, indent=1)
+        json.dump([asdict(finding) for finding in linted.findings], sys.stdout, indent=1)
         sys.stdout.write("\n")
     else:
-        for finding in findings:
+        for finding in linted.findings:
             sys.stdout.write(f"{finding}\n")
-    return 1 if findings else 0
+    skipped = f"; skipped: {', '.join(linted.skipped)}" if linted.skipped else ""
+    sys.stderr.write(
+        f"{linted.objects} objects in {linted.files} files, {len(linted.findings)} findings{skipped}\n"
+    )
+    return 1 if linted.findings else 0

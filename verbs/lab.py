@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from provisioners.lab.preflight import Check
 
 
-def lab_up_command(nodes: int) -> int:
+def lab_up_command(nodes: int, parts: Sequence[str] = ()) -> int:
     """Bring the lab up; returns 0, or the code of the signal that stopped it."""
     from provisioners.lab.lab import Lab
+    from provisioners.parts import NAMES
+    from provisioners.parts import parts as known
 
+    known(name for name in parts if name != "all")  # an unknown one is told before anything starts
     screen = Screen()
-    lab = Lab(nodes=nodes)
+    lab = Lab(nodes=nodes, parts=NAMES if "all" in parts else parts)
     try:
         with interruptible(), lease("lab"):
             refuse_unless(lab.preflight())

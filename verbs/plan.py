@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from provisioners.errors import InputError
-from reports.catalogue import catalogue
+from reports.catalogue import catalogue, missing
+from reports.criteria_doc import levels_text, limit_text
 from reports.model import Level, Profile
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def _row(criterion: Criterion) -> dict[str, object]:
         "profile": sorted(criterion.profiles),
         "blocking": sorted([profile, level] for profile, level in criterion.blocking),
         "level": [level for level in Level if level in criterion.shown_at],
+        "missing": missing(criterion) or None,
     }
 
 
@@ -54,10 +56,11 @@ def _table(profile: Profile) -> list[str]:
     rows = [("criterion", "owner", "limit", f"blocks in {profile}", "what must be shown")]
     for criterion in catalogue():
         levels = [level for level in Level if criterion.blocks(profile, level)]
-        blocks = "every level" if len(levels) == len(Level) else ", ".join(levels) or "-"
-        if len(levels) > 1 and len(levels) < len(Level):
-            blocks = f"{levels[0]} and up"
-        rows.append((criterion.id, criterion.owner, str(criterion.limit or "-"), blocks, criterion.title))
+        blocks = levels_text(levels) or "-"
+        title = (
+            f"{criterion.title}; waits for {missing(criterion)}" if missing(criterion) else criterion.title
+        )
+        rows.append((criterion.id, criterion.owner, limit_text(criterion), blocks, title))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row[:4], widths, strict=True)) + "  " + row[4]

@@ -21,10 +21,14 @@ from reports.catalogue import catalogue
 from reports.model import Evidence, Level, Profile, RunError, Status, Undo
 from verbs.config import load_config
 from verbs.facts import machine_facts
+from verbs.inputs import read_inputs
 from verbs.lease import lease
+from verbs.limits import with_limits
+from verbs.metrics import metric_checks, record_metrics
 from verbs.plan import parse_profile
 from verbs.screen import Screen
 from verbs.signals import Interrupted, interruptible
+from verbs.signoff import read_signoffs, record_signoffs
 from verbs.targets import provisioner_of
 from verbs.workload import CONVERT_CHECK, deploy_check, read_project
 
@@ -88,7 +92,9 @@ class Run:
         self._screen = screen
         self._keep = keep
         self._allow_disruptive = "disruptive" in allow
-        self._provisioner = provisioner_of(config)
+        self._provisioner = provisioner_of(config, profile.value)
+        self._signoffs = read_signoffs(config.signoffs)
+        self._inputs = read_inputs(config.inputs)
         self._was_up = False
         self._secrets: Path | None = None
         self._deployed: list[Side] = []
@@ -106,6 +112,8 @@ class Run:
             self._compare()
             if self._may_disrupt():
                 self._check("disruptive checks", "disruptive", workers=1)
+            if not self._expression:
+                record_metrics(self.store, self._inputs)
         except Interrupted as stop:
             self._screen.say(f"{stop}: cleaning up (a second signal leaves at once)")
             self.store.update_run(interrupted=str(stop))
@@ -140,11 +148,13 @@ class Run:
             self.store.write_json(
                 "waivers.json", [waiver.model_dump(mode="json") for waiver in self._config.waivers]
             )
-            self.store.criteria(catalogue())
+            self.store.criteria(with_limits(catalogue(), self._config.limits))
+            record_signoffs(self.store, self._signoffs)
             for criterion, check in self._own_checks():
                 self.store.expect(criterion, check)
 
     def _own_checks(self) -> list[tuple[str, str]]:
+        from reports.efficiency import CHECK as RESOURCES_CHECK
         from verbs.traffic import CHECK
 
         if self._expression:  # only the checks that match were asked for
@@ -154,6 +164,8 @@ class Run:
             ("phase1.convert", CONVERT_CHECK),
             *(("metric.deploy_time", deploy_check(side)) for side in Side),
             ("performance.response", CHECK),
+            ("performance.resources", RESOURCES_CHECK),
+            *metric_checks(),
         ]
 
     def _up(self) -> None:
@@ -201,7 +213,9 @@ class Run:
         from verbs.workload import deploy_side
 
         with ThreadPoolExecutor(1) as pool:
-            collecting = pool.submit(collect, self.store.path, self._log("collect"), self._expression)
+            collecting = pool.submit(
+                collect, self.store.path, self._log("collect"), self._expression, self._profile.value
+            )
             for side in Side:
                 self._clear(side)
                 self._undo(f"workload-{side}", f"workloads on {side}", ("remove", str(side)))
@@ -243,6 +257,7 @@ class Run:
                 self.store.path,
                 self._log(name.replace(" ", "-")),
                 marker=marker,
+                profile=self._profile.value,
                 workers=workers,
                 expression=self._expression,
                 timeout_s=_SUITE_LIMIT_S,

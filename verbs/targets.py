@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from verbs.config import Config
 
 
-def provisioner_of(config: Config) -> Any:
-    """Return the provisioner that the config names, not yet up.
+def provisioner_of(config: Config, profile: str = "smoke") -> Any:
+    """Return the provisioner that the config names, not yet up, with the parts that the profile needs.
 
     It has the `Provisioner` protocol and `preflight()`, `is_up()`.
     """
@@ -21,8 +21,9 @@ def provisioner_of(config: Config) -> Any:
     if target.kind == "lab":
         from provisioners.lab.lab import Lab
 
-        current = Lab.current()
-        return current if current.is_up() else Lab(nodes=target.nodes)
+        parts = lab_parts(config, profile)
+        current = Lab.current(parts)
+        return current if current.is_up() else Lab(nodes=target.nodes, parts=parts)
     if target.kind == "noop":
         from provisioners.noop import NoopProvisioner
 
@@ -44,6 +45,15 @@ def provisioner_of(config: Config) -> Any:
     )
 
 
+def lab_parts(config: Config, profile: str) -> tuple[str, ...]:
+    """Return the platform parts of the lab: those that the config names, else all but for smoke."""
+    from provisioners.parts import NAMES
+
+    if config.target.parts is not None:
+        return tuple(config.target.parts)
+    return () if profile == "smoke" else NAMES
+
+
 def fit_of(config: Config, cluster: Cluster) -> Fit:
     """Return how the workloads are fitted to this cluster, the same on both sides."""
     from provisioners.compose.fit import Fit, Patch, ServiceFit, Substitute
@@ -53,7 +63,9 @@ def fit_of(config: Config, cluster: Cluster) -> Fit:
         images={pattern: _built_here(config, image) for pattern, image in config.images.items()},
         substitutes={
             name: Substitute(
-                image=_built_here(config, item.image), command=tuple(item.command) if item.command else None
+                image=_built_here(config, item.image),
+                command=tuple(item.command) if item.command else None,
+                environment=item.environment,
             )
             for name, item in config.substitutes.items()
         },
@@ -67,6 +79,9 @@ def fit_of(config: Config, cluster: Cluster) -> Fit:
         pin_nodes=tuple(node.name for node in cluster.nodes) if scale.pin else (),
         entry=config.entry,
         health_interval_s=scale.health_interval_s,
+        policies=config.policies,
+        probe_access=bool(config.policies),
+        ingress_domain=config.ingress_domain,
         patches=tuple(
             Patch(kind=item.kind, name=item.name, path=item.path, value=item.value) for item in config.patches
         ),

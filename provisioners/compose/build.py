@@ -7,24 +7,20 @@ from typing import TYPE_CHECKING
 
 from provisioners.compose import units
 from provisioners.compose.deploys import deploy_of
-from provisioners.compose.merge import as_names
+from provisioners.compose.lists import Lists
 from provisioners.compose.model import (
     Deploy,
     EnvVar,
-    FileRef,
     Given,
     HealthCheck,
-    Mount,
-    NetworkRef,
-    Port,
     Resource,
     Service,
 )
 from provisioners.compose.nodes import Leaf, Node, Table
-from provisioners.compose.values import Values, count, octal
+from provisioners.compose.values import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _TYPED = frozenset(
@@ -50,10 +46,25 @@ _TYPED = frozenset(
         "stop_grace_period",
     ]
 )
+# Keys without a field in the model, whose values Docker reads as numbers all the same.
+_PARSERS: dict[str, Callable[[str], object]] = {
+    "cpus": units.parse_cpus,
+    "cpu_percent": units.parse_cpus,
+    "shm_size": units.parse_bytes,
+    "mem_limit": units.parse_bytes,
+    "mem_reservation": units.parse_bytes,
+    "memswap_limit": units.parse_limit_bytes,
+    "mem_swappiness": count,
+    "cpu_shares": count,
+    "cpu_count": count,
+    "pids_limit": units.parse_limit,
+    "oom_score_adj": units.parse_whole,
+}
+_FLAGS = frozenset(("privileged", "read_only", "tty", "stdin_open", "oom_kill_disable", "attach"))
 
 
 @dataclass(frozen=True, slots=True)
-class Builder(Values):
+class Builder(Lists):
     """Reads services and top-level resources of one project."""
 
     # -- a service -------------------------------------------------------------------------
@@ -66,7 +77,8 @@ class Builder(Values):
             return None
         get = table.get
         image = self.text(get("image"))
-        if image is None and get("build") is None:
+        told = (table.file, table.path) in self.incomplete
+        if image is None and get("build") is None and get("provider") is None and not told:
             self.problem(table, "the service has neither `image` nor `build`")
         if image is not None:
             self._check_image(image)
@@ -82,12 +94,12 @@ class Builder(Values):
             environment=self._environment(get("environment")),
             env_files=files,
             file_environment=tuple(self._from_files(files)),
-            ports=tuple(self._ports(get("ports"))),
-            expose=tuple(self._expose(get("expose"))),
-            mounts=tuple(self._mounts(get("volumes"))),
-            secrets=tuple(self._file_refs(get("secrets"), "secrets", "/run/secrets/")),
-            configs=tuple(self._file_refs(get("configs"), "configs", "/")),
-            networks=tuple(self._networks(get("networks"))),
+            ports=tuple(self.ports(get("ports"))),
+            expose=tuple(self.expose(get("expose"))),
+            mounts=self.mounts(get("volumes")),
+            secrets=tuple(self.file_refs(get("secrets"), "secrets", "/run/secrets/")),
+            configs=tuple(self.file_refs(get("configs"), "configs", "/")),
+            networks=tuple(self.networks(get("networks"))),
             healthcheck=self._healthcheck(get("healthcheck")),
             deploy=deploy,
             depends_on=self._depends_on(get("depends_on")),
@@ -107,12 +119,18 @@ class Builder(Values):
 
     def _others(self, table: Table, deploy: Deploy) -> dict[str, Node]:
         used = deploy.replicas.at if deploy.replicas else None
+        for key in _PARSERS.keys() & table.entries.keys():
+            if isinstance(table.entries[key], Leaf):  # other shapes are the schema's business
+                self.read(table.entries[key], _PARSERS[key])
+        for key in _FLAGS & table.entries.keys():
+            if isinstance(table.entries[key], Leaf):
+                self.boolean(table.entries[key])
         return {key: value for key, value in table.entries.items() if key not in _TYPED and value is not used}
 
     def _check_image(self, image: Given[str]) -> None:
         text = image.value
         legal = text and not text.startswith(("/", ":", "-")) and not text.endswith((":", "/", "@"))
-        if not legal or any(char.isspace() for char in text) or "//" in text or ":@" in text:
+        if not legal or len(text.split()) != 1 or "//" in text or ":@" in text:
             self.problem(image.at, f"{text!r} is no image name; is a variable unset?")
 
     def _check_build(self, node: Node | None) -> None:
@@ -158,129 +176,11 @@ class Builder(Values):
                 found[name] = EnvVar(name, self.variables.get(name) if value is None else value, given.at)
         yield from found.values()
 
-    def _ports(self, node: Node | None) -> Iterator[Port]:
-        for item in self.items(node):
-            if isinstance(item, Table):
-                yield from self._long_port(item)
-                continue
-            given = self.read(item, units.parse_ports)
-            if given is not None:
-                for port in given.value:
-                    yield Port(
-                        port.target, port.published, port.protocol, "ingress", item, host_ip=port.host_ip
-                    )
-
-    def _long_port(self, item: Table) -> Iterator[Port]:
-        table = self.table(item, "services.*.ports[]")
-        if table is None:
-            return
-        target = self.read(table.get("target"), units.parse_port)
-        if target is None:
-            if table.get("target") is None:
-                self.problem(table, "the port has no `target`")
-            return
-        published = self.text(table.get("published"))
-        protocol = self.word(table.get("protocol"), frozenset(("tcp", "udp", "sctp")))
-        mode = self.word(table.get("mode"), frozenset(("ingress", "host")))
-        host_ip, name = self.text(table.get("host_ip")), self.text(table.get("name"))
-        number = None
-        if published is not None:
-            first = self.read(published.at, lambda text: units.parse_ports(f"{text}:{target.value}"))
-            number = first.value[0].published if first else None
-        yield Port(
-            target.value,
-            number,
-            protocol.value if protocol else "tcp",
-            mode.value if mode else "ingress",
-            item,
-            name=name.value if name else "",
-            host_ip=host_ip.value if host_ip else "",
-        )
-
-    def _expose(self, node: Node | None) -> Iterator[Port]:
-        for item in self.items(node):
-            given = self.read(item, units.parse_ports)
-            if given is not None:
-                for port in given.value:
-                    yield Port(port.target, None, port.protocol, "", item)
-
-    def _mounts(self, node: Node | None) -> Iterator[Mount]:
-        for item in self.items(node):
-            if isinstance(item, Table):
-                mount = self._long_mount(item)
-                if mount is not None:
-                    yield mount
-                continue
-            given = self.read(item, units.parse_mount)
-            if given is not None:
-                text = given.value
-                yield Mount(text.kind, text.source, text.target, "ro" in text.options, item)
-
-    def _long_mount(self, item: Table) -> Mount | None:
-        table = self.table(item, "services.*.volumes[]")
-        if table is None:
-            return None
-        kind, source, target = (self.text(table.get(key)) for key in ("type", "source", "target"))
-        if kind is None or target is None:
-            self.problem(table, "the mount needs `type` and `target`")
-            return None
-        read_only = self.boolean(table.get("read_only"))
-        tmpfs = self.table(table.get("tmpfs"), "services.*.volumes[].tmpfs")
-        volume = self.table(table.get("volume"), "services.*.volumes[].volume")
-        self.table(table.get("bind"), "services.*.volumes[].bind")
-        size = self.read(tmpfs.get("size"), units.parse_bytes) if tmpfs else None
-        subpath = self.text(volume.get("subpath")) if volume else None
-        word = "anonymous" if kind.value == "volume" and source is None else kind.value
-        return Mount(
-            word,
-            source.value if source else "",
-            target.value,
-            read_only is not None and read_only.value,
-            item,
-            size_bytes=size.value if size else None,
-            subpath=subpath.value if subpath else "",
-        )
-
-    def _file_refs(self, node: Node | None, section: str, folder: str) -> Iterator[FileRef]:
-        for item in self.items(node):
-            if isinstance(item, Leaf):
-                yield FileRef(item.text, f"{folder}{item.text}", item)
-                continue
-            table = self.table(item, f"services.*.{section}[]")
-            source = self.text(table.get("source")) if table else None
-            if table is None or source is None:
-                self.problem(item, "a name, or a table with `source`, is wanted here")
-                continue
-            target, uid, gid = (self.text(table.get(key)) for key in ("target", "uid", "gid"))
-            mode = self.read(table.get("mode"), octal)
-            name = target.value if target else source.value
-            yield FileRef(
-                source.value,
-                name if name.startswith("/") else f"{folder}{name}",
-                item,
-                mode=mode.value if mode else None,
-                uid=uid.value if uid else "",
-                gid=gid.value if gid else "",
-            )
-
-    def _networks(self, node: Node | None) -> Iterator[NetworkRef]:
-        if node is None or (isinstance(node, Leaf) and node.is_null):
-            return
-        table = as_names(node)
-        if not isinstance(table, Table):
-            self.problem(node, "a list or a table of networks is wanted here")
-            return
-        for name, value in table.entries.items():
-            body = self.table(value, "services.*.networks.*")
-            aliases = self.texts(body.get("aliases")) if body else ()
-            yield NetworkRef(name, tuple(given.value for given in aliases), value)
-
     def _depends_on(self, node: Node | None) -> tuple[Given[str], ...]:
         if node is None or (isinstance(node, Leaf) and node.is_null):
             return ()
-        table = as_names(node)
-        if not isinstance(table, Table):
-            self.problem(node, "a list or a table of services is wanted here")
+        table = self.names(node, "services")
+        if table is None:
             return ()
         for value in table.entries.values():
             self.table(value, "services.*.depends_on.*")

@@ -10,12 +10,18 @@ if TYPE_CHECKING:
 
     from provisioners.compose.fit import Fit
     from provisioners.compose.losses import Ledger
+    from provisioners.compose.peers import Peers
     from provisioners.compose.storage import Storage
+    from provisioners.tiers import Tiers
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where the objects go, how they are fitted, and who keeps account; `renamed` maps old service names."""
+    """Where the objects go, how they are fitted, and who keeps account.
+
+    `names` are the legal names of the services by key, `renamed` those that are new; `ports` are
+    the TCP ports that each service has in the end; `secrets` are values that no text may show.
+    """
 
     namespace: str
     project: str
@@ -23,3 +29,8 @@ class Context:
     ledger: Ledger
     storage: Storage
     renamed: Mapping[str, str]
+    tiers: Tiers
+    names: Mapping[str, str]
+    peers: Peers
+    ports: Mapping[str, tuple[int, ...]]
+    secrets: frozenset[str] = frozenset()

@@ -4,28 +4,48 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provisioners.compose.naming import legal, port_name
+from provisioners.compose.naming import legal, port_names
+from provisioners.compose.policy import is_outside
 from provisioners.compose.workload import NAME_LABEL
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provisioners.compose.context import Context
     from provisioners.compose.model import Port, Service
 
 Object = dict[str, object]
+_Names = dict[tuple[int, str], str]  # of ports, by number and protocol
+
+# How a port came to a service that does not list it: a caller names it, or an Ingress shows it.
+IMPLIED, SHOWN = "implied", "shown"
 
 
 def entries_of(
-    service: Service, name: str, labels: Object, http: int | None, context: Context, *, affine: bool
+    service: Service,
+    name: str,
+    labels: Object,
+    http: int | None,
+    context: Context,
+    *,
+    affine: bool,
+    annotations: Mapping[str, str],
 ) -> list[Object]:
     """Return the Service objects of a service whose objects are called `name`.
 
-    `affine` keeps a client at one replica, which servers with sessions need.
+    `affine` keeps a client at one replica, which servers with sessions need; `annotations` are what
+    an ingress controller reads of the first one.
     """
-    inner = _service_ports((*service.ports, *service.expose), http)
-    outer = _service_ports(service.ports, http)
-    _note_ports(service, name, context)
+    names = port_names((*service.ports, *service.expose), http)
+    inner = _service_ports((*service.ports, *service.expose), names)
+    outer = _service_ports(tuple(port for port in service.ports if is_outside(port)), names)
+    _note_ports(service, name, names, context)
     whole = not outer or len(outer) == len(inner)
     found = [_entry(name, name, labels, inner, context, published=bool(outer) and whole)]
+    if annotations:
+        metadata = found[0]["metadata"]
+        held = metadata if isinstance(metadata, dict) else {}
+        found[0]["metadata"] = {**held, "annotations": dict(annotations)}
     if not whole:
         found.append(_entry(f"{name}-entry", name, labels, outer, context, published=True))
     aliases = {legal(alias) for ref in service.networks for alias in ref.aliases} - {name}
@@ -53,25 +73,37 @@ def _with_affinity(entry: Object) -> Object:
     return {**entry, "spec": {**(spec if isinstance(spec, dict) else {}), "sessionAffinity": "ClientIP"}}
 
 
-def _note_ports(service: Service, name: str, context: Context) -> None:
+def _note_ports(service: Service, name: str, names: _Names, context: Context) -> None:
     for port in service.ports:
-        context.ledger.approximated(port.at, _words(port), f"Service/{name} port {port.target}")
+        words, given = _words(port), names[port.target, port.protocol]
+        if port.name and port.name != given:
+            words += f"; its name there is {given}: 15 small letters, digits and -, no two alike"
+        context.ledger.approximated(port.at, words, f"Service/{name} port {port.target}")
     for port in service.expose:
-        context.ledger.converted(port.at, f"Service/{name} port {port.target}")
+        target = f"Service/{name} port {port.target}"
+        if port.mode == IMPLIED:
+            detail = (
+                f"it calls {service.name} on {port.target}, which is not listed there; its Service gets it"
+            )
+            context.ledger.remark(port.at, detail, target)
+        elif port.mode != SHOWN:
+            context.ledger.converted(port.at, target)
 
 
 def _words(port: Port) -> str:
     inside = f"inside by name on {port.target}"
+    if not is_outside(port):
+        return f"{inside}, not outside: {port.host_ip} is for programs of the same machine alone"
     outside = "outside on a port of the nodes that the cluster chooses"
     if port.published is None:
         return f"{inside}, {outside}, as Swarm would"
     return f"{inside}, {outside} instead of {port.published}"
 
 
-def _service_ports(ports: tuple[Port, ...], http: int | None) -> list[Object]:
+def _service_ports(ports: tuple[Port, ...], names: _Names) -> list[Object]:
     found: dict[tuple[int, str], Object] = {}
     for port in ports:
-        name = port_name(port.protocol, port.target, http=port.target == http, own=port.name)
+        name = names[port.target, port.protocol]
         found.setdefault(
             (port.target, port.protocol),
             {"name": name, "port": port.target, "targetPort": name, "protocol": port.protocol.upper()},

@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LINE = re.compile(
-    r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)\s*(?:(?P<sep>[=:])(?P<rest>.*))?\Z", re.DOTALL
+    r"\s*(?:export\s+)?(?P<name>[^\W\d][\w.\[\]-]*)\s*(?:(?P<sep>[=:])(?P<rest>.*))?\Z", re.DOTALL
 )
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
+_ESCAPE = re.compile(r"\\([abcfnrtv$\"\\]|0[0-7]{1,3})")
+_ESCAPES = {
+    "a": "\a", "b": "\b", "f": "\f", "n": "\n",
+    "r": "\r", "t": "\t", "v": "\v", '"': '"', "\\": "\\", "$": "$$"
+}  # fmt: skip
 _MAX_BYTES = 4 * 2**20
 
 
@@ -82,7 +86,7 @@ def parse_env(text: str, name: str, outer: Mapping[str, str]) -> dict[str, str |
 def _end_quote(text: str) -> int:
     quote, at = text[0], 1
     while at < len(text):
-        if text[at] == "\\" and quote == '"':
+        if text[at] == "\\":
             at += 1
         elif text[at] == quote:
             return at
@@ -91,9 +95,13 @@ def _end_quote(text: str) -> int:
 
 
 def _value(rest: str, known: Mapping[str, str]) -> str:
-    if rest[:1] == "'":
-        return rest[1 : _end_quote(rest)]
-    if rest[:1] == '"':
-        body = rest[1 : _end_quote(rest)]
-        return substitute(re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[0]), body, flags=re.DOTALL), known)
-    return substitute(re.split(r"(?:\A|\s)#", rest, maxsplit=1)[0].rstrip(), known)
+    if rest[:1] in {"'", '"'}:
+        quote, body = rest[0], rest[1 : _end_quote(rest)]
+        body = body.replace(f"\\{quote}", quote)
+        return body if quote == "'" else substitute(_ESCAPE.sub(_unescaped, body), known)
+    return substitute(rest.partition(" #")[0].rstrip(), known)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    word = match[1]
+    return chr(int(word, 8) & 0xFF) if word[0] == "0" else _ESCAPES.get(word, match[0])

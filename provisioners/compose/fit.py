@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 START_PERIOD_S = 180.0
 START_INTERVAL_S = 3.0
+# The addresses of pods and Services that K3s takes unless it is told otherwise; those of IPv6 are private.
+CLUSTER_RANGES = ("10.42.0.0/16", "10.43.0.0/16", "fc00::/7")
 
 Entry = Literal["node", "ingress"]
 
@@ -61,6 +63,11 @@ class Fit:
     `health_interval_s` spaces the checks of services that are healthy, on both sides: Docker runs
     each in a process of its own, and twenty at once are seconds of a small machine. Until a
     service is first healthy it is asked every `START_INTERVAL_S`, for at least `START_PERIOD_S`.
+
+    What only Kubernetes has: `policies` makes network policies (None: as the tiers file says, else
+    none, because a comparison with Swarm wants no rules on one side only); `probe_access` lets pods
+    with the label `gonogo.dev/probe` through them; `ingress_domain` gives published HTTP services
+    hosts below it; `wait_image`, which has `sh` and `nc`, is what waits for `service_healthy`.
     """
 
     images: Mapping[str, str] = field(default_factory=dict)
@@ -77,6 +84,22 @@ class Fit:
     volume_size: str = "1Gi"
     stack: str = "sophia"
     health_interval_s: float | None = None
+    policies: bool | None = None
+    probe_access: bool = False
+    cluster_ranges: tuple[str, ...] = CLUSTER_RANGES
+    monitoring: tuple[str, ...] = ("monitoring",)
+    ingress_domain: str = ""
+    ingress_class: str = ""
+    wait_image: str = ""
+
+    def has_policies(self, tiers: Tiers) -> bool:
+        """Return whether network policies are made for these tiers."""
+        return bool(tiers.policies) if self.policies is None else self.policies
+
+    def fixes_replicas(self, service: str) -> bool:
+        """Return whether it says how many copies of a service run, on both sides."""
+        own = self.services.get(service)
+        return self.replicas is not None or (own is not None and own.replicas is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Replaces `${...}` in compose values: `$$`, `$A`, `${A}`, and `:-` `-` `:?` `?` `:+` `+`, nested.
 
-Keys are never touched. Every mistake is collected with its line, so all are reported at once.
+A `$` that no name and no brace follows stays, as in `$(date)`. Keys are never touched. Every
+mistake is collected with its line, so all are reported at once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from provisioners.compose.nodes import Leaf, Listing, Node
+from provisioners.compose.scalars import NULLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +44,7 @@ class Interpolation:
     problems: list[str] = field(default_factory=list)
     unset: list[Unset] = field(default_factory=list)
     failed: set[tuple[str, str]] = field(default_factory=set)
+    replaced: set[tuple[str, str]] = field(default_factory=set)
 
     def node(self, node: Node) -> Node:
         """Return the node with every `$` of its values replaced; the same node when there is none."""
@@ -59,8 +62,11 @@ class Interpolation:
         def unset(name: str) -> None:
             self.unset.append(Unset(name, leaf.file, leaf.line, leaf.path))
 
+        self.replaced.add((leaf.file, leaf.path))
         try:
-            return replace(leaf, text=substitute(leaf.text, self.variables, unset))
+            text = substitute(leaf.text, self.variables, unset)
+            plain = leaf.plain and text not in NULLS  # a variable gives a text, and never nothing
+            return Leaf(text, plain, leaf.file, leaf.line, leaf.path, leaf.tag)
         except InterpolationError as error:
             self.problems.append(f"{leaf.file}:{leaf.line}: {leaf.path}: {error}")
             self.failed.add((leaf.file, leaf.path))
@@ -104,7 +110,7 @@ def _one(
         return _braced(text[start + 2 : end], variables, unset, depth), end + 1
     match = _NAME.match(text, start + 1)
     if not match:
-        raise InterpolationError(f"{text[start : start + 10]!r}: a lone `$` is written `$$`")
+        return "$", start + 1  # `$(date)`, `^a$`: compose leaves a `$` without a name alone
     if match[0] not in variables:
         unset(match[0])
     return variables.get(match[0], ""), match.end()

@@ -14,7 +14,7 @@ _FILE_REF = "source target uid gid mode"
 KEYS: dict[str, frozenset[str]] = {
     place: frozenset(words.split())
     for place, words in {
-        "": "version name include services models networks volumes secrets configs",
+        "": "version name include services models jobs networks volumes secrets configs",
         "services.*": "annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent "
         "command configs container_name cpu_count cpu_percent cpu_period cpu_quota "
         "cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec depends_on "
@@ -23,9 +23,9 @@ KEYS: dict[str, frozenset[str]] = {
         "group_add healthcheck hostname image init ipc isolation label_file labels links "
         "logging mac_address mem_limit mem_reservation mem_swappiness memswap_limit "
         "models network_mode networks oom_kill_disable oom_score_adj pid pids_limit "
-        "platform ports post_start pre_stop privileged profiles provider pull_policy "
+        "platform ports post_start pre_start pre_stop privileged profiles provider pull_policy "
         "pull_refresh_after read_only restart runtime scale secrets security_opt shm_size "
-        "stdin_open stop_grace_period stop_signal storage_opt sysctls tmpfs tty ulimits "
+        "stdin_open stop_grace_period stop_signal storage_opt sysctls tmpfs tty ulimits umask "
         "use_api_socket user userns_mode uts volumes volumes_from working_dir "
         "volume_driver net log_driver log_opt",
         "services.*.deploy": "mode endpoint_mode replicas labels rollback_config update_config resources "

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from provisioners.base import Bundle, ServiceSpec, Side
+from provisioners.compose.accounts import account
+from provisioners.compose.autoscale import autoscaler
+from provisioners.compose.budget import budget_of
 from provisioners.compose.context import Context
 from provisioners.compose.emit import to_yaml
-from provisioners.compose.entries import entries_of
+from provisioners.compose.entries import IMPLIED, SHOWN, entries_of
 from provisioners.compose.fit import Fit, Patch, shapes
+from provisioners.compose.ingress import Entrance, ingresses_of
 from provisioners.compose.losses import Ledger, Loss
-from provisioners.compose.naming import legal, legal_names
+from provisioners.compose.model import Port
+from provisioners.compose.naming import legal, legal_names, secret_object
 from provisioners.compose.nodes import Table
-from provisioners.compose.storage import Storage, claim_spec
+from provisioners.compose.peers import Peers, own_ports, peers_of, real_name
+from provisioners.compose.policy import POLICY_FILE, base_policies, note_networks, policy_of
+from provisioners.compose.prepare import prepared
+from provisioners.compose.secrecy import is_secret, telling
+from provisioners.compose.storage import Storage
+from provisioners.compose.tiering import tier_for
 from provisioners.compose.toplevel import note_top_level
-from provisioners.compose.workload import labels_of, workload_of
+from provisioners.compose.volumes import claim_spec
+from provisioners.compose.workload import http_port, labels_of, workload_of
 from provisioners.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from provisioners.compose.fit import Shape
+    from provisioners.compose.ingress import Shown
     from provisioners.compose.model import Project, Service
     from provisioners.tiers import Tiers
 
@@ -32,15 +46,21 @@ _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A converted project, refused leaves and all."""
+    """A converted project, refused leaves and all; `documents` are the objects of each of its files."""
 
     bundle: Bundle
     losses: tuple[Loss, ...]
+    documents: Mapping[str, Sequence[Object]]
+
+
+def kubernetes_conversion(project: Project, tiers: Tiers, fit: Fit) -> Conversion:
+    """Convert a project: the Kubernetes side of it, and what became of every leaf of its files."""
+    return _Conversion(prepared(project), tiers.fitting(project.services), fit).run()
 
 
 def kubernetes_bundle(project: Project, tiers: Tiers, fit: Fit) -> tuple[Bundle, tuple[Loss, ...]]:
     """Return the Kubernetes side of a project, and what became of every leaf of its files."""
-    conversion = _Conversion(project, tiers, fit).run()
+    conversion = kubernetes_conversion(project, tiers, fit)
     return conversion.bundle, conversion.losses
 
 
@@ -52,7 +72,7 @@ def service_specs(project: Project, tiers: Tiers, shaped: dict[str, Shape]) -> t
     return tuple(
         ServiceSpec(
             name=names[name],
-            tier=tiers.tier_of(name),
+            tier=tier_for(project.services[name], tiers),
             replicas=shaped[name].replicas,
             ports=project.services[name].container_ports,
             calls=server.calls if (server := tiers.server(name)) else (),
@@ -77,6 +97,8 @@ class _Conversion:
         legal_names(project.volumes, "volumes")
         shaped = shapes(project, self.tiers, self.fit)
         shared = self._shared_volumes()
+        peers = peers_of(project, self.tiers)
+        services = {key: _with_implied(service, key, peers) for key, service in project.services.items()}
         context = Context(
             namespace=namespace,
             project=legal(project.name),
@@ -84,23 +106,40 @@ class _Conversion:
             ledger=self.ledger,
             storage=Storage(project, self.ledger, namespace, self.fit.volume_size, shared),
             renamed={old: new for old, new in names.items() if old != new},
+            tiers=self.tiers,
+            names=names,
+            peers=peers,
+            ports={key: own_ports(service) for key, service in services.items()},
+            secrets=_known_secrets(project),
         )
+        entrance = Entrance(context)
+        shown = {
+            key: entrance.shown(service, key, context.ports[key], http_port(service.healthcheck))
+            for key, service in services.items()
+        }
+        services = {key: _with_shown(one, shown[key], context.ports[key]) for key, one in services.items()}
+        context = replace(context, ports={key: own_ports(service) for key, service in services.items()})
+        policies = self.fit.has_policies(self.tiers)
         documents: dict[str, list[Object]] = {"00-namespace.yaml": [_namespace(namespace)]}
         secrets: dict[str, bytes] = {}
         for volume in sorted(shared):
             documents[f"volumes/{legal(volume)}.yaml"] = [self._claim(volume, namespace)]
-        for key, service in project.services.items():
-            tier, name = self.tiers.tier_of(key), names[key]
-            workload = workload_of(service, name, tier, shaped[key], context)
-            affine = self.tiers.server(key) is not None and shaped[key].replicas > 1
-            labels = labels_of(name, tier, context.project)
-            entries = entries_of(service, name, labels, workload.http_port, context, affine=affine)
-            documents[f"{tier}/{name}.yaml"] = [*workload.objects, workload.controller, *entries]
-            secrets.update(workload.secrets)
-            self._note_service(service, key, name)
+        if policies:
+            legal_names(dict.fromkeys(real_name(project, name) for name in project.networks), "networks")
+            documents[POLICY_FILE] = base_policies(context)
+            note_networks(project, context)
+        for key, service in services.items():
+            tier, name = tier_for(service, self.tiers), names[key]
+            objects, found = self._objects(service, name, tier, shaped[key], shown[key], context)
+            if policies:
+                objects.append(policy_of(service, key, shown[key].ports, context))
+            documents[f"{tier}/{name}.yaml"] = objects
+            secrets.update(found)
+            self._note_service(service, key, name, policies=policies)
         _check_unique(documents)
+        _check_secrets(secrets)
         self._patch(documents)
-        note_top_level(project, self.ledger)
+        note_top_level(project, self.ledger, networks=not policies)
         losses = self.ledger.close(project)
         bundle = Bundle(
             side=Side.KUBERNETES,
@@ -109,7 +148,32 @@ class _Conversion:
             services=service_specs(project, self.tiers, shaped),
             secrets=secrets,
         )
-        return Conversion(bundle, losses)
+        return Conversion(bundle, losses, documents)
+
+    def _objects(
+        self, service: Service, name: str, tier: str, shape: Shape, shown: Shown, context: Context
+    ) -> tuple[list[Object], Mapping[str, bytes]]:
+        """Return what one service needs, in the order in which it is applied, and its secrets."""
+        labels = labels_of(name, tier, context.project)
+        workload = workload_of(service, name, tier, shape, context)
+        scale = workload.scale
+        most = scale.maximum if scale else shape.replicas
+        entries = entries_of(
+            service,
+            name,
+            labels,
+            http_port(service.healthcheck),
+            context,
+            affine=self.tiers.server(service.name) is not None and most > 1,
+            annotations=shown.service_annotations,
+        )
+        objects = [account(name, labels, context), *workload.objects, workload.controller, *entries]
+        if scale is not None:
+            objects.append(autoscaler(scale, str(workload.controller["kind"]), name, labels, context))
+        budget = budget_of(service, name, shape.replicas, scale, labels, context)
+        if budget is not None:
+            objects.append(budget)
+        return [*objects, *ingresses_of(shown, name, labels, context)], workload.secrets
 
     # -- volumes ---------------------------------------------------------------------------
 
@@ -134,21 +198,22 @@ class _Conversion:
 
     # -- what has no object of its own -----------------------------------------------------
 
-    def _note_service(self, service: Service, key: str, name: str) -> None:
+    def _note_service(self, service: Service, key: str, name: str, *, policies: bool) -> None:
         ledger = self.ledger
         if key != name:
             ledger.remark(service.at, f"renamed to {name}; values that name it as a host follow", name)
         for ref in service.networks:
             detail = "pods share one flat network, so services reach each other by name without joining one"
-            ledger.approximated(ref.at, detail + ("; aliases are Services" if ref.aliases else ""))
+            if policies:
+                detail = (
+                    "pods share one flat network, in which policies let those reach each other that join it"
+                )
+            target = f"NetworkPolicy/{name}" if policies else ""
+            ledger.approximated(ref.at, detail + ("; aliases are Services" if ref.aliases else ""), target)
             if isinstance(ref.at, Table):
                 for detail_key, node in ref.at.entries.items():
                     if detail_key != "aliases":
                         ledger.dropped(node, "pods get addresses and interfaces from the cluster network")
-        for other in service.depends_on:
-            ledger.dropped(
-                other.at, "Swarm ignores it too; readiness keeps traffic away until a server can work"
-            )
 
     # -- patches ---------------------------------------------------------------------------
 
@@ -164,6 +229,28 @@ class _Conversion:
                 _set(item, patch)
 
 
+def _with_implied(service: Service, key: str, peers: Peers) -> Service:
+    """Return a service with the ports that others call it on, which it does not list."""
+    calls = peers.implied_ports(key, own_ports(service))
+    ports = [Port(call.port, None, "tcp", IMPLIED, call.at) for call in calls if call.port is not None]
+    return replace(service, expose=(*service.expose, *ports)) if ports else service
+
+
+def _with_shown(service: Service, shown: Shown, own: Sequence[int]) -> Service:
+    ports = [Port(port, None, "tcp", SHOWN, service.at) for port in shown.ports if port not in own]
+    return replace(service, expose=(*service.expose, *ports)) if ports else service
+
+
+def _known_secrets(project: Project) -> frozenset[str]:
+    """Return values of secret variables that are unlike words, to find them in commands as well."""
+    return telling(
+        var.value
+        for service in project.services.values()
+        for var in (*service.file_environment, *service.environment)
+        if var.value and is_secret(var.name, var.value)
+    )
+
+
 def _namespace(name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
@@ -177,6 +264,22 @@ def _check_unique(documents: dict[str, list[Object]]) -> None:
             f"{len(twice)} object(s) would be made twice",
             why=", ".join(twice),
             next_step="rename a service or one of its network aliases",
+        )
+
+
+def _check_secrets(secrets: Mapping[str, bytes]) -> None:
+    """Two values in one object of that name would be one: the last applied."""
+    keys: dict[str, list[str]] = {}
+    for key in secrets:
+        keys.setdefault(secret_object(key), []).append(key)
+    clashes = [
+        f"{' and '.join(group)} are both Secret/{name}" for name, group in keys.items() if len(group) > 1
+    ]
+    if clashes:
+        raise InputError(
+            f"{len(clashes)} name(s) of secrets collide in Kubernetes",
+            why="; ".join(clashes),
+            next_step="rename a service, a secret or a variable",
         )
 
 

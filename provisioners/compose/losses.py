@@ -7,11 +7,11 @@ renderer spoke about is an error of the converter, never of the input.
 from __future__ import annotations
 
 import enum
-import json
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING, NamedTuple
 
-from provisioners.compose.nodes import Leaf, Listing, Node, Table, leaves
+from provisioners.compose.nodes import Leaf, Node, leaves
 from provisioners.errors import ProvisionError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from provisioners.compose.model import Project
 
+MERGE = "<<"
 _SHOWN = 20
 
 
@@ -35,8 +36,7 @@ _ORDER = tuple(Outcome)
 _Key = tuple[str, int, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(NamedTuple):
     """What became of a leaf, or of all leaves below a path: where it stood, how, and into what."""
 
     file: str
@@ -49,18 +49,10 @@ class Loss:
 
 def losses_json(losses: Iterable[Loss]) -> str:
     """Return losses as a JSON list of objects, one on each line."""
+    text = encode_basestring  # one encoder for each line would cost more than the conversion of its key
     lines = [
-        json.dumps(
-            {
-                "file": loss.file,
-                "line": loss.line,
-                "path": loss.path,
-                "outcome": loss.outcome.value,
-                "detail": loss.detail,
-                "target": loss.target,
-            },
-            ensure_ascii=False,
-        )
+        f'{{"file": {text(loss.file)}, "line": {loss.line}, "path": {text(loss.path)}, '
+        f'"outcome": "{loss.outcome}", "detail": {text(loss.detail)}, "target": {text(loss.target)}}}'
         for loss in losses
     ]
     return "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
@@ -68,27 +60,29 @@ def losses_json(losses: Iterable[Loss]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Collects what renderers say of nodes; one entry for each file and path."""
+    """Collects what renderers say of nodes; one entry for each file, line and path."""
 
     entries: dict[_Key, Loss] = field(default_factory=dict)
     covered: set[_Key] = field(default_factory=set)
 
     def note(self, node: Node, outcome: Outcome, detail: str, target: str = "") -> None:
         """Say what became of a node and of everything below it."""
-        self._enter(node, outcome, detail, target)
+        file, path = node.file, node.path
+        key = (file, node.line, path)
+        self._enter(key, outcome, detail, target)
+        if isinstance(node, Leaf):
+            self.covered.add(key)
+            return
         for leaf in leaves(node):
-            self.covered.add((leaf.file, leaf.line, leaf.path))
-            below = leaf.file == node.file and leaf.path.startswith(node.path)
+            key = (leaf.file, leaf.line, leaf.path)
+            self.covered.add(key)
+            below = leaf.file == file and leaf.path.startswith(path)
             if not below:  # it came from another file, or from a list that became a table
-                self._enter(leaf, outcome, detail, target)
+                self._enter(key, outcome, detail, target)
 
     def remark(self, node: Node, detail: str, target: str = "") -> None:
         """Say something of a table itself; what is below it stays to be accounted for."""
-        self._enter(node, Outcome.APPROXIMATED, detail, target)
-
-    def covers(self, leaf: Node) -> bool:
-        """Return whether something was said of a leaf."""
-        return (leaf.file, leaf.line, leaf.path) in self.covered
+        self._enter((node.file, node.line, node.path), Outcome.APPROXIMATED, detail, target)
 
     def converted(self, node: Node, target: str, detail: str = "") -> None:
         """Say that a node arrived whole."""
@@ -106,18 +100,13 @@ class Ledger:
         """Say that a node cannot arrive, and what to do."""
         self.note(node, Outcome.REFUSED, detail)
 
-    def _enter(self, node: Node, outcome: Outcome, detail: str, target: str) -> None:
-        key = (node.file, node.line, node.path)
+    def _enter(self, key: _Key, outcome: Outcome, detail: str, target: str) -> None:
         old = self.entries.get(key)
-        if old is None:
-            self.entries[key] = Loss(node.file, node.line, node.path, outcome, detail, target)
-            return
-        self.entries[key] = replace(
-            old,
-            outcome=max(old.outcome, outcome, key=_ORDER.index),
-            detail=_joined(old.detail, detail, "; "),
-            target=_joined(old.target, target, ", "),
-        )
+        if old is not None:
+            outcome = max(old.outcome, outcome, key=_ORDER.index)
+            detail = _joined(old.detail, detail, "; ")
+            target = _joined(old.target, target, ", ")
+        self.entries[key] = Loss(*key, outcome, detail, target)
 
     def close(self, project: Project) -> tuple[Loss, ...]:
         """Account for what no renderer has to speak about, count, and return all losses in file order.
@@ -126,13 +115,18 @@ class Ledger:
             ProvisionError: a leaf of the input is not accounted for.
         """
         self._own_entries(project)
-        self._extensions_and_empties(project)
-        silent = [leaf for leaf in input_leaves(project) if not self.covers(leaf)]
+        counted = 0
+        silent = []
+        for leaf in input_leaves(project):
+            counted += 1
+            if isinstance(leaf, Leaf) and leaf.text == MERGE and _last_step(leaf) == MERGE:
+                self.converted(leaf, "", "merge key: what it brings in is accounted for where it lands")
+            elif (leaf.file, leaf.line, leaf.path) not in self.covered and not self._says_nothing(leaf):
+                silent.append(f"{leaf.file}:{leaf.line} {leaf.path}")
         if silent:
-            named = "; ".join(f"{leaf.file}:{leaf.line} {leaf.path}" for leaf in silent[:_SHOWN])
             raise ProvisionError(
-                f"{len(silent)} of {count_keys(project)} keys would be lost in silence",
-                why=named,
+                f"{len(silent)} of {counted} keys would be lost in silence",
+                why="; ".join(silent[:_SHOWN]),
                 next_step="report this: it is an error of the converter, not of the file",
             )
         order = {source.name: index for index, source in enumerate(project.sources)}
@@ -140,15 +134,15 @@ class Ledger:
             sorted(self.entries.values(), key=lambda loss: (order.get(loss.file, 0), loss.line, loss.path))
         )
 
-    def _extensions_and_empties(self, project: Project) -> None:
-        """What says nothing to anyone: `x-` keys anywhere, and keys without a value."""
-        for leaf in input_leaves(project):
-            if self.covers(leaf):
-                continue
-            if any(step.startswith("x-") for step in leaf.path.split(".")):
-                self.dropped(leaf, "an extension: nothing reads it")
-            elif not isinstance(leaf, Leaf) or leaf.is_null:
-                self.dropped(leaf, "it is empty")
+    def _says_nothing(self, leaf: Node) -> bool:
+        """Account for a leaf that tells nobody anything: an `x-` key anywhere, or a key without a value."""
+        if "x-" in leaf.path and any(step.startswith("x-") for step in leaf.path.split(".")):
+            self.dropped(leaf, "an extension: nothing reads it")
+        elif not isinstance(leaf, Leaf) or leaf.is_null:
+            self.dropped(leaf, "it is empty")
+        else:
+            return False
+        return True
 
     def _own_entries(self, project: Project) -> None:
         for item in project.duplicates:
@@ -159,23 +153,11 @@ class Ledger:
         for unset in project.unset:
             key = (unset.file, unset.line, unset.path)
             if old := self.entries.get(key):
-                detail = _joined(old.detail, f"{unset.name} is not set and was read as empty", "; ")
-                self.entries[key] = replace(old, detail=detail)
-        for source in project.sources:
-            for table in _tables(source.root):
-                for leaf in table:
-                    self.converted(leaf, "", "merge key: what it brings in is accounted for where it lands")
+                self._enter(key, old.outcome, f"{unset.name} is not set and was read as empty", "")
 
 
-def _tables(node: Node) -> Iterator[tuple[Node, ...]]:
-    if isinstance(node, Table):
-        if node.merges:
-            yield node.merges
-        for value in node.entries.values():
-            yield from _tables(value)
-    elif isinstance(node, Listing):
-        for item in node.items:
-            yield from _tables(item)
+def _last_step(node: Node) -> str:
+    return node.path.rpartition(".")[2]
 
 
 def input_leaves(project: Project) -> Iterator[Node]:
@@ -188,7 +170,9 @@ def input_leaves(project: Project) -> Iterator[Node]:
 
 def count_keys(project: Project) -> int:
     """Return how many leaves the input files have."""
-    return sum(1 for _ in input_leaves(project))
+    return sum(len(leaves(source.root)) for source in project.sources) + sum(
+        len(leaves(item.earlier)) for item in project.duplicates
+    )
 
 
 def _joined(old: str, new: str, separator: str) -> str:

@@ -241,3 +241,5 @@ class Project:
     unset: tuple[Unset, ...] = ()
     mended: tuple[Given[str], ...] = ()
     inactive: tuple[Given[str], ...] = ()
+    taken: tuple[Given[str], ...] = ()
+    unused: tuple[Given[str], ...] = ()

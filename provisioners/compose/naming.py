@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 from provisioners.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
+
+    from provisioners.compose.model import Port
 
 _ILLEGAL = re.compile(r"[^a-z0-9-]+")
-_SECRET_ILLEGAL = re.compile(r"[^a-z0-9.-]")
-_MAX = 63
+_DOMAIN_ILLEGAL = re.compile(r"[^a-z0-9.-]")
+_KEY_ILLEGAL = re.compile(r"[^-_.A-Za-z0-9]")
+_DASHES = re.compile(r"-{2,}")
+_MAX, _MAX_DOMAIN = 63, 253
 _MAX_PORT_NAME = 15
 
 
@@ -47,14 +51,56 @@ def legal_names(names: Iterable[str], what: str) -> dict[str, str]:
 
 def secret_object(name: str) -> str:
     """Return the name of the Secret object for a secret; its one key is `name` itself."""
-    return _SECRET_ILLEGAL.sub("-", name.lower()).strip("-.")
+    return legal_domain(name) or "unnamed"
 
 
-def port_name(protocol: str, number: int, *, http: bool, own: str = "") -> str:
-    """Return a Service port's name: its own, `http` for the port that speaks it, else `tcp-6379`."""
-    if own:
-        return legal(own)[:_MAX_PORT_NAME].rstrip("-")
-    return "http" if http else f"{protocol}-{number}"[:_MAX_PORT_NAME]
+def legal_domain(name: str) -> str:
+    """Return the name as a DNS name of small letters; empty where nothing of it is left."""
+    parts = (part.strip("-") for part in _DOMAIN_ILLEGAL.sub("-", name.lower()).split("."))
+    return ".".join(part[:_MAX].strip("-") for part in parts if part)[:_MAX_DOMAIN].strip("-.")
+
+
+def host_label(name: str) -> str:
+    """Return a host name without its domain as a DNS label; empty where nothing of it is left."""
+    return _ILLEGAL.sub("-", name.partition(".")[0].lower()).strip("-")[:_MAX].rstrip("-")
+
+
+def annotation_key(name: str, taken: Collection[str] = ()) -> str:
+    """Return the name of a label as the key of an annotation, another one than those that are taken."""
+    prefix, _, rest = name.rpartition("/")
+    tail = _KEY_ILLEGAL.sub("-", rest)[:_MAX].strip("-_.") or "label"
+    domain = legal_domain(prefix)
+    key, number = tail, 1
+    while (found := f"{domain}/{key}" if domain else key) in taken:
+        number += 1
+        key = f"{tail[: _MAX - len(str(number)) - 1]}-{number}"
+    return found
+
+
+def port_names(ports: Iterable[Port], http: int | None) -> dict[tuple[int, str], str]:
+    """Return the name of each port by number and protocol; no two are alike.
+
+    It is its own, `http` for the one that speaks it, else one such as `tcp-6379`.
+    """
+    found: dict[tuple[int, str], str] = {}
+    for port in ports:
+        number, protocol = port.target, port.protocol
+        if (number, protocol) in found:
+            continue
+        name = plain = f"{protocol}-{number}"
+        if port.name:
+            name = _DASHES.sub("-", legal(port.name))[:_MAX_PORT_NAME].rstrip("-")
+        elif number == http and protocol == "tcp":
+            name = "http"
+        taken = set(found.values())
+        if name in taken:
+            name = plain
+        suffix = 1
+        while name in taken:
+            suffix += 1
+            name = f"{plain}-{suffix}"
+        found[number, protocol] = name
+    return found
 
 
 def followed(text: str, renamed: Mapping[str, str]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from provisioners.compose.validate_names import label_value, qualified
+
 if TYPE_CHECKING:
     from provisioners.compose.fit import Shape
     from provisioners.compose.losses import Ledger
@@ -15,6 +17,7 @@ Object = dict[str, object]
 HOSTNAME = "kubernetes.io/hostname"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 _CONSTRAINT = re.compile(r"\s*([A-Za-z0-9._/-]+)\s*(==|!=)\s*(.*?)\s*\Z")
+_MANAGERS = {"key": CONTROL_PLANE, "operator": "Exists"}
 _ARCHES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 
@@ -30,7 +33,9 @@ def placement_of(service: Service, shape: Shape, labels: Object, ledger: Ledger)
         _affinity(deploy, spec, ledger)
         _preferences(deploy, spec, labels, ledger)
     _copies_per_node(service, shape, spec, labels, ledger)
-    if service.is_global:
+    # managers run tasks in Swarm; nodes of the control plane may be tainted against pods
+    managers = any(requirement(given.value) == _MANAGERS for given in deploy.constraints)
+    if service.is_global or (managers and not shape.node):
         spec["tolerations"] = [{"key": CONTROL_PLANE, "operator": "Exists", "effect": "NoSchedule"}]
     return spec
 
@@ -46,7 +51,7 @@ def requirement(text: str) -> Object | None:
         manager = (value == "manager") == equal
         return {"key": CONTROL_PLANE, "operator": "Exists" if manager else "DoesNotExist"}
     label = _label(key)
-    if not label or not value:
+    if not label or not value or label_value(value):
         return None
     if key == "node.platform.arch":
         value = _ARCHES.get(value, value)
@@ -63,7 +68,8 @@ def _label(key: str) -> str:
         return fixed[key]
     for prefix in ("node.labels.", "engine.labels."):
         if key.startswith(prefix):
-            return key.removeprefix(prefix)
+            label = key.removeprefix(prefix)
+            return "" if qualified(label) else label
     return ""
 
 
@@ -73,7 +79,9 @@ def _affinity(deploy: Deploy, spec: Object, ledger: Ledger) -> None:
         wanted = requirement(given.value)
         if wanted is None:
             ledger.refused(
-                given.at, f"{given.value!r} has no counterpart: label the nodes and ask for the label"
+                given.at,
+                f"{given.value!r} has no counterpart: label the nodes and ask for the label; "
+                "its key and value are letters, digits, - _ and ., at most 63",
             )
             continue
         found.append(wanted)
@@ -99,6 +107,9 @@ def _preferences(deploy: Deploy, spec: Object, labels: Object, ledger: Ledger) -
         key = _label(given.value)
         if not key:
             ledger.refused(given.at, f"{given.value!r} is not a label of nodes: spread over one")
+            continue
+        if any(one["topologyKey"] == key for one in found):
+            ledger.dropped(given.at, f"pods are spread over {key} already")
             continue
         found.append(
             {

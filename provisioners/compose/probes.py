@@ -88,13 +88,17 @@ def check_of(health: HealthCheck) -> Check:
 
 
 def probes_of(
-    health: HealthCheck, ports: Mapping[object, str], steady_s: float | None = None
+    health: HealthCheck,
+    ports: Mapping[object, str],
+    steady_s: float | None = None,
+    check: Check | None = None,
 ) -> dict[str, object]:
     """Return the probes of a container; `ports` are the names of its container ports.
 
-    `steady_s` is the fit's interval between checks of a service that has been healthy.
+    `steady_s` is the fit's interval between checks of a service that has been healthy; `check` is
+    what the health check asks, where it had to be rewritten.
     """
-    check = check_of(health)
+    check = check or check_of(health)
     interval = health.interval_s.value if health.interval_s else INTERVAL_S
     timeout = health.timeout_s.value if health.timeout_s else TIMEOUT_S
     retries = (health.retries.value if health.retries else 0) or RETRIES

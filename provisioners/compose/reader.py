@@ -22,6 +22,7 @@ MAX_BYTES = 16 * 2**20
 MAX_DEPTH = 64
 MAX_NODES = 200_000
 _SHOWN = 200
+_MERGE_TAGS = frozenset(("!reset", "!override"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,14 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One file, read: its root and the duplicates found on the way."""
+    """One file, read: its root and the duplicates found on the way.
+
+    `tagged` is set when some node has the tag `!reset` or `!override`.
+    """
 
     root: Node
     duplicates: tuple[Duplicate, ...]
+    tagged: bool = False
 
 
 def read_file(path: Path, name: str | None = None) -> Document:
@@ -161,6 +166,7 @@ class _Reader:
         self._root: Node | None = None
         self._documents: list[Document] = []
         self._size = 0
+        self._tagged = False
 
     def read(self, text: str) -> tuple[Document, ...]:
         import yaml
@@ -195,7 +201,7 @@ class _Reader:
     def _end_document(self) -> None:
         root, self._root = self._root, None
         if root is not None and not (isinstance(root, Leaf) and root.is_null):
-            self._documents.append(Document(root, tuple(self._duplicates)))
+            self._documents.append(Document(root, tuple(self._duplicates), self._tagged))
         self._duplicates.clear()
         self._anchors.clear()
 
@@ -214,7 +220,7 @@ class _Reader:
         self._add(leaf, 1)
 
     def _leaf(self, event: Any, line: int, path: str) -> Leaf:
-        tag = _short(event.tag)
+        tag = self._short(event.tag)
         plain = bool(event.implicit[0]) if not tag else tag not in {"!!str", "!"}
         return Leaf(event.value, plain, self._name, line, path, tag)
 
@@ -229,7 +235,7 @@ class _Reader:
                     "a key is a list or a table", where=f"{self._name}:{line}", next_step="use a text as key"
                 )
             line = top.key_line
-        self._stack.append(_Open(line, self._path(), _short(event.tag), event.anchor, keyed))
+        self._stack.append(_Open(line, self._path(), self._short(event.tag), event.anchor, keyed))
 
     def _end(self) -> None:
         done = self._stack.pop()
@@ -253,7 +259,7 @@ class _Reader:
         if self._stack and self._stack[-1].keyed and self._stack[-1].key is None:
             raise InputError(f"alias *{event.anchor} stands where a key must", where=where)
         node, size = self._anchors[event.anchor]
-        self._grow(size, where)
+        self._grow(size, line)
         copy = moved(node, self._path())
         if not isinstance(copy, Leaf):
             copy = replace(copy, line=line)
@@ -262,12 +268,12 @@ class _Reader:
     def _keep(self, anchor: str | None, node: Node, size: int) -> None:
         if anchor:
             self._anchors[anchor] = (node, size)
-        self._grow(1, place(node))
+        self._grow(1, node.line)
 
-    def _grow(self, count: int, where: str) -> None:
+    def _grow(self, count: int, line: int) -> None:
         self._size += count
         if self._size > MAX_NODES:
-            raise _too(f"its aliases expand to more than {MAX_NODES} values", where)
+            raise _too(f"its aliases expand to more than {MAX_NODES} values", f"{self._name}:{line}")
 
     def _path(self) -> str:
         if not self._stack:
@@ -329,8 +335,8 @@ class _Reader:
             return _too(f"nested deeper than {MAX_DEPTH} levels", where)
         return InputError("this is not YAML", where=where, why=why, next_step="correct that line")
 
-
-def _short(tag: str | None) -> str:
-    if not tag:
-        return ""
-    return tag.replace("tag:yaml.org,2002:", "!!")
+    def _short(self, tag: str | None) -> str:
+        if not tag:
+            return ""
+        self._tagged = self._tagged or tag in _MERGE_TAGS
+        return tag.replace("tag:yaml.org,2002:", "!!")

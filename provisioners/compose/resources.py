@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provisioners.compose import units
+from provisioners.compose.validate_names import amount
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provisioners.compose.fit import Shape
     from provisioners.compose.losses import Ledger
     from provisioners.compose.model import Service
@@ -16,6 +19,11 @@ Object = dict[str, object]
 GPU = "nvidia.com/gpu"
 # Swarm reserves nothing where the file does not; Kubernetes would reserve whole limits.
 _CPU_SHARE, _MEMORY_SHARE = 0.2, 0.25
+# Where the file says nothing at all: little, but more than nothing. Without it the scheduler would put
+# any number of such pods on one node, the first to be evicted there, and no autoscaler could measure them.
+_DEFAULT_REQUESTS = {"cpu": "50m", "memory": "64Mi"}
+# The keys outside `deploy` that can set a request and a limit which do not go together.
+_SHORT_KEYS = {"cpu": ("cpus",), "memory": ("mem_reservation", "mem_limit")}
 
 
 def resources_of(service: Service, shape: Shape, ledger: Ledger) -> Object:
@@ -43,6 +51,50 @@ def resources_of(service: Service, shape: Shape, ledger: Ledger) -> Object:
     return {key: value for key, value in (("requests", requests), ("limits", limits)) if value}
 
 
+def with_requests(service: Service, container: Object, ledger: Ledger) -> bool:
+    """Give a finished container the requests that it lacks; returns whether CPU was one of them.
+
+    A limit alone needs none: Kubernetes takes it for the request too.
+    """
+    resources = container.get("resources")
+    held: Object = dict(resources) if isinstance(resources, dict) else {}
+    limits, requests = (_table(held.get(key)) for key in ("limits", "requests"))
+    lacking = {
+        key: value for key, value in _DEFAULT_REQUESTS.items() if key not in limits and key not in requests
+    }
+    if not lacking:
+        return False
+    container["resources"] = {**held, "requests": {**requests, **lacking}}
+    if service.image:
+        words = " and ".join(f"{value} of {key}" for key, value in lacking.items())
+        ledger.converted(
+            service.image.at, "resources.requests", f"the file reserves none: {words} is requested"
+        )
+    return "cpu" in lacking
+
+
+def bounded(service: Service, container: Object, ledger: Ledger) -> None:
+    """Lower requests of a finished container that are over its limits, which Kubernetes refuses."""
+    resources = container.get("resources")
+    held: Object = dict(resources) if isinstance(resources, dict) else {}
+    limits, requests = (_table(held.get(key)) for key in ("limits", "requests"))
+    for name, keys in _SHORT_KEYS.items():
+        limit, request = amount(limits.get(name)), amount(requests.get(name))
+        if limit is None or request is None or request <= limit:
+            continue
+        requests = {**requests, name: limits[name]}
+        said = f"{limits[name]} is requested: a request is no more than the limit"
+        for node in (service.others.get(key) for key in keys):
+            if node is not None:
+                ledger.approximated(node, said, f"resources.requests.{name}")
+                break
+        container["resources"] = {**held, "requests": requests}
+
+
+def _table(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
 def _note_resources(service: Service, shape: Shape, ledger: Ledger) -> None:
     limits, kept = service.deploy.limits, service.deploy.reservations
     for given, fitted, reserved, name in (
@@ -58,17 +110,19 @@ def _note_resources(service: Service, shape: Shape, ledger: Ledger) -> None:
             ledger.approximated(
                 given.at, f"fitted to the target, on both sides{share}", f"resources.limits.{name}"
             )
-    for amount, fitted_amount, name in (
+    for reserved_amount, fitted_amount, name in (
         (kept.cpus, shape.cpus_reserved, "cpu"),
         (kept.memory_bytes, shape.memory_reserved_bytes, "memory"),
     ):
-        if amount is None:
+        if reserved_amount is None:
             continue
-        if fitted_amount == amount.value:
-            ledger.converted(amount.at, f"resources.requests.{name}")
+        if fitted_amount == reserved_amount.value:
+            ledger.converted(reserved_amount.at, f"resources.requests.{name}")
         else:
             ledger.approximated(
-                amount.at, "no more than the fitted limit, on both sides", f"resources.requests.{name}"
+                reserved_amount.at,
+                "no more than the fitted limit, on both sides",
+                f"resources.requests.{name}",
             )
     if limits.pids:
         ledger.dropped(limits.pids.at, "the kubelet bounds processes for all pods (podPidsLimit)")

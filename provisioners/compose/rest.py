@@ -9,15 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provisioners.compose import units
-from provisioners.compose.nodes import Leaf, Listing, Node, Table
+from provisioners.compose import hosts, units
+from provisioners.compose.entry_pairs import leaves_of, pairs_of, text_of, texts_of
+from provisioners.compose.naming import legal_domain
+from provisioners.compose.nodes import Table
 from provisioners.compose.scalars import as_bool
+from provisioners.compose.validate_names import sysctl_name
+from provisioners.compose.volumes import path_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from provisioners.compose.losses import Ledger
     from provisioners.compose.model import Service
+    from provisioners.compose.nodes import Node
 
 _DROPPED = {
     "container_name": "Swarm ignores it too; pods have names of their own",
@@ -33,7 +38,6 @@ _DROPPED = {
     "profiles": "one of its profiles is active",
     "mac_address": "pods get theirs from the cluster network",
     "network_mode": "Swarm ignores it; pods share one network",
-    "init": "the pause process of the pod reaps what is left over when the main process does not",
     "blkio_config": "there is no such limit; the storage class decides",
     "cpu_shares": "requests decide the share",
     "cpuset": "the kubelet's CPU manager decides",
@@ -75,6 +79,9 @@ _REFUSED = {
     "use_api_socket": "there is no Docker API on the nodes; use a service account with a Role",
 }
 _SHM = "/dev/shm"  # noqa: S108  the path that the key is about
+_IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
+MAX_ID = 2**31 - 1
+NO_NAMES = "names exist only inside the image"
 _SIGTERM = frozenset(("SIGTERM", "TERM", "15"))
 
 
@@ -93,7 +100,11 @@ class PodParts:
 def apply_rest(service: Service, parts: PodParts, ledger: Ledger) -> None:
     """Write every remaining key of a service into its pod, or say why not."""
     for key, node in service.others.items():
-        if key.startswith("x-"):
+        if key == "x-gonogo" and isinstance(node, Table):
+            for inner, value in node.entries.items():
+                if inner != "autoscale":  # that one is accounted for where it is read
+                    ledger.dropped(value, "x-gonogo knows autoscale alone")
+        elif key.startswith("x-"):
             ledger.dropped(node, "an extension: nothing reads it")
         elif key in _DROPPED:
             ledger.dropped(node, _DROPPED[key])
@@ -105,21 +116,32 @@ def apply_rest(service: Service, parts: PodParts, ledger: Ledger) -> None:
             ledger.refused(
                 node, f"there is no rule for `{key}`; take it out, or adapt the manifest by a patch"
             )
+    _settle(service, parts, ledger)
 
 
-def _text(node: Node) -> str:
-    return node.text if isinstance(node, Leaf) else ""
-
-
-def _texts(node: Node) -> list[str]:
-    if isinstance(node, Listing):
-        return [_text(item) for item in node.items]
-    return [_text(node)] if isinstance(node, Leaf) and not node.is_null else []
+def _settle(service: Service, parts: PodParts, ledger: Ledger) -> None:
+    """Take out what Kubernetes refuses beside another key."""
+    if parts.security.get("privileged") is True and "allowPrivilegeEscalation" in parts.security:
+        del parts.security["allowPrivilegeEscalation"]
+        node = service.others["security_opt"]
+        ledger.approximated(node, "Kubernetes does not keep a privileged container from new privileges")
+    if parts.pod.get("hostPID") is True and "shareProcessNamespace" in parts.pod:
+        del parts.pod["shareProcessNamespace"]
+        node = service.others["init"]
+        ledger.approximated(node, "the node's own first process reaps: the pod has no other with `pid: host`")
+    kept = parts.pod_security.get("sysctls")
+    if parts.pod.get("hostIPC") is True and isinstance(kept, list):
+        own = [one for one in kept if not str(one["name"]).replace("/", ".").startswith(_IPC_SYSCTLS)]
+        if len(own) < len(kept):
+            parts.pod_security["sysctls"] = own
+            ledger.refused(
+                service.others["sysctls"], "with `ipc: host` those of IPC are the node's: set them there"
+            )
 
 
 def _flag(field: str, where: str) -> Callable[[Node, PodParts, Ledger], None]:
     def write(node: Node, parts: PodParts, ledger: Ledger) -> None:
-        value = as_bool(_text(node))
+        value = as_bool(text_of(node))
         if value is None:
             ledger.refused(node, "it is neither true nor false")
             return
@@ -132,7 +154,7 @@ def _flag(field: str, where: str) -> Callable[[Node, PodParts, Ledger], None]:
 def _capabilities(field: str) -> Callable[[Node, PodParts, Ledger], None]:
     def write(node: Node, parts: PodParts, ledger: Ledger) -> None:
         held = dict(_dict(parts.security.get("capabilities")))
-        held[field] = [name.upper().removeprefix("CAP_") for name in _texts(node)]
+        held[field] = [name.upper().removeprefix("CAP_") for name in texts_of(node)]
         parts.security["capabilities"] = held
         ledger.converted(node, f"securityContext.capabilities.{field}")
 
@@ -140,15 +162,21 @@ def _capabilities(field: str) -> Callable[[Node, PodParts, Ledger], None]:
 
 
 def _tmpfs(node: Node, parts: PodParts, ledger: Ledger) -> None:
-    for index, text in enumerate(_texts(node)):
+    for index, (leaf, text) in enumerate(leaves_of(node)):
         path, _, options = text.partition(":")
+        if wrong := path_problem(path, parts.mounts):
+            ledger.refused(leaf, wrong)
+            continue
         size = next((word.partition("=")[2] for word in options.split(",") if word.startswith("size=")), "")
         _memory(parts, f"tmpfs-{index}", path, size)
-    ledger.converted(node, "emptyDir of medium Memory")
+        ledger.converted(leaf, "emptyDir of medium Memory")
 
 
 def _shm(node: Node, parts: PodParts, ledger: Ledger) -> None:
-    _memory(parts, "shm", _SHM, _text(node))
+    if path_problem(_SHM, parts.mounts):
+        ledger.dropped(node, "what the file mounts at /dev/shm counts, with its own size")
+        return
+    _memory(parts, "shm", _SHM, text_of(node))
     ledger.converted(node, "emptyDir of medium Memory at /dev/shm")
 
 
@@ -156,6 +184,8 @@ def _memory(parts: PodParts, name: str, path: str, size: str) -> None:
     body: dict[str, object] = {"medium": "Memory"}
     if size:
         body["sizeLimit"] = units.memory_quantity(units.parse_bytes(size))
+    while any(one["name"] == name for one in (*parts.volumes, *parts.mounts)):
+        name += "-own"  # the file has a volume of that name
     parts.volumes.append({"name": name, "emptyDir": body})
     parts.mounts.append({"name": name, "mountPath": path})
 
@@ -167,7 +197,7 @@ def _pull_policy(node: Node, parts: PodParts, ledger: Ledger) -> None:
         "missing": "IfNotPresent",
         "if_not_present": "IfNotPresent",
     }
-    policy = policies.get(_text(node))
+    policy = policies.get(text_of(node))
     if policy is None:
         ledger.approximated(node, "pulled when it is not on the node", "imagePullPolicy")
         return
@@ -175,66 +205,37 @@ def _pull_policy(node: Node, parts: PodParts, ledger: Ledger) -> None:
     ledger.converted(node, "imagePullPolicy")
 
 
-def _dns(field: str) -> Callable[[Node, PodParts, Ledger], None]:
-    def write(node: Node, parts: PodParts, ledger: Ledger) -> None:
-        config = dict(_dict(parts.pod.get("dnsConfig")))
-        values: list[object] = list(_texts(node))
-        if field == "options":
-            values = [_option(str(value)) for value in values]
-        config[field] = values
-        parts.pod["dnsConfig"] = config
-        ledger.approximated(node, "added to what the cluster's DNS offers", f"dnsConfig.{field}")
-
-    return write
-
-
-def _option(text: str) -> dict[str, str]:
-    name, given, value = text.partition(":")
-    return {"name": name, "value": value} if given else {"name": name}
-
-
-def _extra_hosts(node: Node, parts: PodParts, ledger: Ledger) -> None:
-    pairs = []
-    if isinstance(node, Table):
-        pairs = [(name, _text(value)) for name, value in node.entries.items()]
-    else:
-        for text in _texts(node):
-            separator = "=" if "=" in text else ":"
-            name, _, address = text.partition(separator)
-            pairs.append((name, address))
-    if any(address == "host-gateway" for _, address in pairs):
-        ledger.refused(
-            node, "host-gateway has no counterpart: name the address, or use the downward API's host IP"
-        )
-        return
-    parts.pod["hostAliases"] = [{"ip": address.strip("[]"), "hostnames": [name]} for name, address in pairs]
-    ledger.converted(node, "hostAliases")
-
-
 def _sysctls(node: Node, parts: PodParts, ledger: Ledger) -> None:
-    pairs = []
-    if isinstance(node, Table):
-        pairs = [(name, _text(value)) for name, value in node.entries.items()]
-    else:
-        pairs = [(name, value) for name, _, value in (text.partition("=") for text in _texts(node))]
-    parts.pod_security["sysctls"] = [{"name": name, "value": value} for name, value in pairs]
-    ledger.approximated(
-        node, "ones that the kubelet calls unsafe need --allowed-unsafe-sysctls", "securityContext.sysctls"
-    )
+    found: dict[str, str] = {}
+    for leaf, name, value in pairs_of(node):
+        if wrong := sysctl_name(name):
+            ledger.refused(leaf, f"{wrong}: correct its name")
+            continue
+        found[name] = value
+        detail = "ones that the kubelet calls unsafe need --allowed-unsafe-sysctls"
+        ledger.approximated(leaf, detail, "securityContext.sysctls")
+    if found:
+        parts.pod_security["sysctls"] = [{"name": name, "value": value} for name, value in found.items()]
+
+
+def id_number(text: str) -> int | None:
+    """Return the id of a user or group; None for a name, and for more than Kubernetes takes."""
+    value = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_ID)) else None
+    return None if value is None or value > MAX_ID else value
 
 
 def _groups(node: Node, parts: PodParts, ledger: Ledger) -> None:
-    names = _texts(node)
-    if not all(name.isdigit() for name in names):
-        ledger.refused(node, "groups have to be numbers: names exist only inside the image")
+    ids = [id_number(name) for name in texts_of(node)]
+    if None in ids:
+        ledger.refused(node, f"groups have to be numbers up to {MAX_ID}: {NO_NAMES}")
         return
-    parts.pod_security["supplementalGroups"] = [int(name) for name in names]
+    parts.pod_security["supplementalGroups"] = ids
     ledger.converted(node, "securityContext.supplementalGroups")
 
 
 def _host(field: str) -> Callable[[Node, PodParts, Ledger], None]:
     def write(node: Node, parts: PodParts, ledger: Ledger) -> None:
-        if _text(node) == "host":
+        if text_of(node) == "host":
             parts.pod[field] = True
             ledger.converted(node, field)
         else:
@@ -244,12 +245,32 @@ def _host(field: str) -> Callable[[Node, PodParts, Ledger], None]:
 
 
 def _runtime(node: Node, parts: PodParts, ledger: Ledger) -> None:
-    parts.pod["runtimeClassName"] = _text(node)
-    ledger.approximated(node, "a RuntimeClass of that name has to exist", "runtimeClassName")
+    text = text_of(node)
+    name = legal_domain(text)
+    if not name:
+        ledger.refused(node, "a RuntimeClass is named by small letters, digits, - and .")
+        return
+    parts.pod["runtimeClassName"] = name
+    detail = (
+        "a RuntimeClass of that name has to exist"
+        if name == text
+        else f"a RuntimeClass {name} has to exist, with the handler of {text}"
+    )
+    ledger.approximated(node, detail, "runtimeClassName")
+
+
+def _init(node: Node, parts: PodParts, ledger: Ledger) -> None:
+    if as_bool(text_of(node)) is not True:
+        ledger.dropped(node, "the default of pods")
+        return
+    parts.pod["shareProcessNamespace"] = True
+    ledger.approximated(
+        node, "the pod's pause process is its first one, and reaps what others leave", "shareProcessNamespace"
+    )
 
 
 def _stop_signal(node: Node, _parts: PodParts, ledger: Ledger) -> None:
-    if _text(node).upper() in _SIGTERM:
+    if text_of(node).upper() in _SIGTERM:
         ledger.converted(node, "the default signal")
     else:
         ledger.approximated(node, "Kubernetes sends the STOPSIGNAL of the image; set it there")
@@ -260,7 +281,7 @@ def _ulimits(node: Node, _parts: PodParts, ledger: Ledger) -> None:
 
 
 def _security_opt(node: Node, parts: PodParts, ledger: Ledger) -> None:
-    for text in _texts(node):
+    for text in texts_of(node):
         if text.replace("=", ":") in {"no-new-privileges", "no-new-privileges:true"}:
             parts.security["allowPrivilegeEscalation"] = False
         elif text.replace("=", ":") == "seccomp:unconfined":
@@ -276,7 +297,7 @@ def _security_opt(node: Node, parts: PodParts, ledger: Ledger) -> None:
 def _amount(kind: str, field: str) -> Callable[[Node, PodParts, Ledger], None]:
     def write(node: Node, parts: PodParts, ledger: Ledger) -> None:
         try:
-            text = _text(node)
+            text = text_of(node)
             if field == "cpu":
                 quantity = units.cpu_quantity(units.parse_cpus(text))
             else:
@@ -286,10 +307,13 @@ def _amount(kind: str, field: str) -> Callable[[Node, PodParts, Ledger], None]:
             return
         resources = dict(_dict(parts.container.get("resources")))
         held = dict(_dict(resources.get(kind)))
-        held.setdefault(field, quantity)  # deploy.resources wins: Swarm reads only that
+        target = f"resources.{kind}.{field}"
+        if held.setdefault(field, quantity) != quantity:  # Swarm reads deploy.resources alone
+            ledger.approximated(node, f"{held[field]} is taken: `deploy` or the fit says so", target)
+            return
         resources[kind] = held
         parts.container["resources"] = resources
-        ledger.converted(node, f"resources.{kind}.{field}")
+        ledger.converted(node, target)
 
     return write
 
@@ -308,15 +332,16 @@ _WRITERS: dict[str, Callable[[Node, PodParts, Ledger], None]] = {
     "tmpfs": _tmpfs,
     "shm_size": _shm,
     "pull_policy": _pull_policy,
-    "dns": _dns("nameservers"),
-    "dns_search": _dns("searches"),
-    "dns_opt": _dns("options"),
-    "extra_hosts": _extra_hosts,
+    "dns": hosts.name_servers,
+    "dns_search": hosts.search_domains,
+    "dns_opt": hosts.resolver_options,
+    "extra_hosts": hosts.extra_hosts,
     "sysctls": _sysctls,
     "group_add": _groups,
     "pid": _host("hostPID"),
     "ipc": _host("hostIPC"),
     "userns_mode": _host("hostUsers"),
+    "init": _init,
     "stop_signal": _stop_signal,
     "runtime": _runtime,
     "ulimits": _ulimits,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
+import posixpath
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioners.compose import units
 from provisioners.compose.losses import Outcome
 from provisioners.compose.naming import legal, secret_object
 from provisioners.compose.nodes import Table
+from provisioners.compose.secrecy import file_shows_secret
+from provisioners.compose.volumes import Volumes, claim_spec, config_map, mounted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,22 +28,12 @@ _DOCKER_SOCKETS = frozenset(("/var/run/docker.sock", "/run/docker.sock"))
 _KEY_SUFFIXES = (".key", ".pem", ".p12", ".pfx", ".jks")
 _MAX_CONFIG_BYTES = 900 * 1024
 _READABLE = 0o444
+_PERMISSIONS = 0o777  # all that Kubernetes takes: no set-id and sticky bits
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}\Z")
 _MOUNT_DETAILS = {
     "consistency": "it is for Docker on a desktop",
     "bind": "propagation and creation of the path are matters of the node",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Volumes:
-    """What a pod mounts, and the objects and secret values that it needs for that."""
-
-    volumes: list[Object] = field(default_factory=list)
-    mounts: list[Object] = field(default_factory=list)
-    claims: list[Object] = field(default_factory=list)
-    objects: list[Object] = field(default_factory=list)
-    secrets: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +48,8 @@ class Storage:
 
     def of(self, service: Service, name: str) -> Volumes:
         """Return the volumes of a service whose objects are called `name`."""
-        found = Volumes()
+        named = (mount.source for mount in service.mounts if mount.kind == "volume")
+        found = Volumes(frozenset(legal(self.project.volumes[name].external_name or name) for name in named))
         for index, mount in enumerate(service.mounts):
             self._mount(service, name, index, mount, found)
             self._note_details(mount)
@@ -76,16 +69,18 @@ class Storage:
     # -- mounts ----------------------------------------------------------------------------
 
     def _mount(self, service: Service, name: str, index: int, mount: Mount, found: Volumes) -> None:
+        if not found.takes(mount.target, mount.at, self.ledger):
+            return
         if mount.kind == "volume":
             self._volume(service, mount, found)
         elif mount.kind == "tmpfs":
             body: Object = {"medium": "Memory"}
             if mount.size_bytes:
                 body["sizeLimit"] = units.memory_quantity(mount.size_bytes)
-            self._attach(f"tmpfs-{index}", {"emptyDir": body}, mount, found)
+            self._attach(found.own(f"tmpfs-{index}"), {"emptyDir": body}, mount, found)
             self.ledger.converted(mount.at, "emptyDir of medium Memory")
         elif mount.kind == "anonymous":
-            self._attach(f"scratch-{index}", {"emptyDir": {}}, mount, found)
+            self._attach(found.own(f"scratch-{index}"), {"emptyDir": {}}, mount, found)
             self.ledger.approximated(
                 mount.at, "lives as long as the pod, as an anonymous volume does", "emptyDir"
             )
@@ -114,9 +109,11 @@ class Storage:
             )
         else:
             found.mounts.append(
-                _mounted(claim, mount.target, read_only=mount.read_only, subpath=mount.subpath)
+                mounted(claim, mount.target, read_only=mount.read_only, subpath=mount.subpath)
             )
-            found.claims.append({"metadata": {"name": claim}, "spec": claim_spec(self.volume_size)})
+            template: Object = {"metadata": {"name": claim}, "spec": claim_spec(self.volume_size)}
+            if template not in found.claims:
+                found.claims.append(template)
             self.ledger.approximated(
                 mount.at,
                 f"a claim of {self.volume_size} for each replica (compose gives no size); {empty}",
@@ -131,7 +128,7 @@ class Storage:
             )
             return
         if mount.source.startswith(("/", "~")):
-            self._attach(f"host-{index}", {"hostPath": {"path": mount.source}}, mount, found)
+            self._attach(found.own(f"host-{index}"), {"hostPath": {"path": mount.source}}, mount, found)
             self.ledger.approximated(
                 mount.at, "a path of whichever node the pod runs on; it has to be there", "hostPath"
             )
@@ -162,10 +159,14 @@ class Storage:
                 mount.at, f"{mount.source} is larger than a ConfigMap may be: build it into the image"
             )
             return
-        volume = f"files-{index}"
-        if any(item.suffix in _KEY_SUFFIXES for item in files):
-            self._secret_files(name, volume, mount, contents, found)
-            self.ledger.approximated(mount.at, "it holds keys: its files go as secrets, read-only", "Secret")
+        volume = found.own(f"files-{index}")
+        hidden = any(item.suffix in _KEY_SUFFIXES for item in files)
+        if hidden or any(file_shows_secret(content) for content in contents.values()):
+            self._secret_files(name, volume, contents, found)
+            what = "keys" if hidden else "a password or a token"
+            self.ledger.approximated(
+                mount.at, f"it holds {what}: its files go as secrets, read-only", "Secret"
+            )
         else:
             map_name = f"{name}-{volume}"
             found.objects.append(config_map(map_name, self.namespace, contents))
@@ -182,12 +183,9 @@ class Storage:
                 f"ConfigMap/{map_name}",
             )
         subpath = "" if path.is_dir() else path.name
-        found.mounts.append(_mounted(volume, mount.target, read_only=True, subpath=subpath))
+        found.mounts.append(mounted(volume, mount.target, read_only=True, subpath=subpath))
 
-    def _secret_files(
-        self, name: str, volume: str, mount: Mount, contents: Mapping[str, bytes], found: Volumes
-    ) -> None:
-        del mount
+    def _secret_files(self, name: str, volume: str, contents: Mapping[str, bytes], found: Volumes) -> None:
         sources: list[Object] = []
         for file_name, content in contents.items():
             secret = f"{name}-{file_name}"
@@ -198,35 +196,48 @@ class Storage:
         found.volumes.append({"name": volume, "projected": {"defaultMode": _READABLE, "sources": sources}})
 
     def _attach(self, volume: str, source: Object, mount: Mount, found: Volumes) -> None:
-        found.volumes.append({"name": volume, **source})
-        found.mounts.append(_mounted(volume, mount.target, read_only=mount.read_only, subpath=mount.subpath))
+        body = {"name": volume, **source}
+        if body not in found.volumes:  # one volume may be mounted at several paths
+            found.volumes.append(body)
+        found.mounts.append(mounted(volume, mount.target, read_only=mount.read_only, subpath=mount.subpath))
 
     # -- secrets and configs -----------------------------------------------------------------
 
     def _secrets(self, service: Service, found: Volumes) -> None:
         sources: list[Object] = []
+        paths: set[str] = set()
         for index, ref in enumerate(service.secrets):
             resource = self.project.secrets[ref.source]
             name = secret_key(resource)
-            item: Object = {"key": name, "path": ref.target.removeprefix(f"{_SECRETS_DIR}/")}
+            target = posixpath.normpath(ref.target)
+            path = target.removeprefix(f"{_SECRETS_DIR}/")
+            item: Object = {"key": name, "path": path}
             if ref.mode is not None:
-                item["mode"] = ref.mode
+                item["mode"] = ref.mode & _PERMISSIONS
             projected: Object = {"name": secret_object(name), "items": [item]}
-            if ref.target.startswith(f"{_SECRETS_DIR}/"):
+            inside = path != target
+            if inside and path in paths:
+                self.ledger.refused(ref.at, f"two secrets go to {ref.target}: give one another target")
+                continue
+            if not found.takes(_SECRETS_DIR if inside else ref.target, ref.at, self.ledger):
+                continue
+            if inside:
+                paths.add(path)
                 sources.append({"secret": projected})
             else:
-                volume = f"secret-{index}"
+                volume = found.own(f"secret-{index}")
                 item["path"] = name
                 body = {"secretName": projected["name"], "defaultMode": _READABLE, "items": [item]}
                 found.volumes.append({"name": volume, "secret": body})
-                found.mounts.append(_mounted(volume, ref.target, read_only=True, subpath=name))
+                found.mounts.append(mounted(volume, ref.target, read_only=True, subpath=name))
             self._note_reference(ref, resource, f"Secret/{projected['name']}")
             self._secret_value(ref, resource, name, found)
         if sources:
+            volume = found.own("secrets")
             found.volumes.append(
-                {"name": "secrets", "projected": {"defaultMode": _READABLE, "sources": sources}}
+                {"name": volume, "projected": {"defaultMode": _READABLE, "sources": sources}}
             )
-            found.mounts.append(_mounted("secrets", _SECRETS_DIR, read_only=True))
+            found.mounts.append(mounted(volume, _SECRETS_DIR, read_only=True))
 
     def _secret_value(self, ref: FileRef, resource: Resource, name: str, found: Volumes) -> None:
         if resource.external:
@@ -239,7 +250,9 @@ class Storage:
 
     def _config(self, name: str, index: int, ref: FileRef, found: Volumes) -> None:
         resource = self.project.configs[ref.source]
-        volume = f"config-{index}"
+        if not found.takes(ref.target, ref.at, self.ledger):
+            return
+        volume = found.own(f"config-{index}")
         key = legal(ref.source)
         if resource.external:
             map_name = legal(resource.external_name or ref.source)
@@ -250,18 +263,36 @@ class Storage:
                     ref.at, f"the content of config {ref.source} is not there: {missing(resource)}"
                 )
                 return
+            if file_shows_secret(content):
+                self._secret_config(name, index, ref, content, found)
+                return
             map_name = f"{name}-{key}"
             found.objects.append(config_map(map_name, self.namespace, {key: content}))
         body: Object = {"name": map_name, "items": [{"key": key, "path": key}]}
         if ref.mode is not None:
-            body["defaultMode"] = ref.mode
+            body["defaultMode"] = ref.mode & _PERMISSIONS
         found.volumes.append({"name": volume, "configMap": body})
-        found.mounts.append(_mounted(volume, ref.target, read_only=True, subpath=key))
+        found.mounts.append(mounted(volume, ref.target, read_only=True, subpath=key))
         self._note_reference(ref, resource, f"ConfigMap/{map_name}")
+
+    def _secret_config(self, name: str, index: int, ref: FileRef, content: bytes, found: Volumes) -> None:
+        """A config that shows a password: whoever may read ConfigMaps would read it too."""
+        secret, volume = f"{name}-{legal(ref.source)}", found.own(f"config-{index}")
+        found.secrets[secret] = content
+        item = {"key": secret, "path": legal(ref.source)}
+        body: Object = {"secretName": secret_object(secret), "items": [item]}
+        body["defaultMode"] = _READABLE if ref.mode is None else ref.mode & _PERMISSIONS
+        found.volumes.append({"name": volume, "secret": body})
+        found.mounts.append(mounted(volume, ref.target, read_only=True, subpath=legal(ref.source)))
+        self.ledger.approximated(
+            ref.at, "it holds a password or a token: it goes as a secret", f"Secret/{secret_object(secret)}"
+        )
 
     def _note_reference(self, ref: FileRef, resource: Resource, target: str) -> None:
         if resource.external:
             self.ledger.approximated(ref.at, f"{target} with the key {ref.source} has to exist", target)
+        elif ref.mode is not None and ref.mode > _PERMISSIONS:
+            self.ledger.approximated(ref.at, "its mode is kept but for set-id and sticky bits", target)
         elif ref.uid not in {"", "0"} or ref.gid not in {"", "0"}:
             self.ledger.approximated(ref.at, "its files belong to root and are readable by all", target)
         else:
@@ -290,44 +321,6 @@ def missing(resource: Resource) -> str:
     if resource.variable:
         return f"set {resource.variable}"
     return f"put it into {resource.file}" if resource.file else "give it `file`, `environment` or `content`"
-
-
-def claim_spec(size: str) -> Object:
-    """Return the spec of a claim for a volume that one node mounts."""
-    return {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}}
-
-
-def config_map(name: str, namespace: str, contents: Mapping[str, bytes]) -> Object:
-    """Return a ConfigMap; content that is not UTF-8 goes as binary data."""
-    import base64
-
-    text: Object = {}
-    binary: Object = {}
-    for key, content in contents.items():
-        try:
-            text[key] = content.decode()
-        except UnicodeDecodeError:
-            binary[key] = base64.b64encode(content).decode()
-    body: Object = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": name, "namespace": namespace},
-    }
-    return body | ({"data": text} if text else {}) | ({"binaryData": binary} if binary else {})
-
-
-def checksum(objects: list[Object]) -> str:
-    """Return a short hash of a pod's ConfigMaps: a changed one rolls the pods, as Swarm would."""
-    return hashlib.sha256(repr(objects).encode()).hexdigest()[:16]
-
-
-def _mounted(volume: str, path: str, *, read_only: bool, subpath: str = "") -> Object:
-    body: Object = {"name": volume, "mountPath": path}
-    if read_only:
-        body["readOnly"] = True
-    if subpath:
-        body["subPath"] = subpath
-    return body
 
 
 def _outcome(*, read_only: bool) -> Outcome:

@@ -16,6 +16,7 @@ from provisioners.compose.fit import START_INTERVAL_S, START_PERIOD_S, Fit, Shap
 from provisioners.compose.kubernetes import service_specs
 from provisioners.compose.naming import followed, legal, legal_names
 from provisioners.compose.nodes import Leaf, Listing, Node, Table, place, plain
+from provisioners.compose.prepare import prepared
 from provisioners.compose.storage import content_of, missing, secret_key
 from provisioners.errors import InputError
 
@@ -59,6 +60,7 @@ def swarm_bundle(project: Project, tiers: Tiers, fit: Fit) -> Bundle:
     Raises:
         InputError: the value of a secret or a mounted file is not there; all are named.
     """
+    project, tiers = prepared(project), tiers.fitting(project.services)
     stack = _Stack(project, fit, shapes(project, tiers, fit), legal_names(project.services, "services"))
     document = stack.document()
     if stack.problems:
@@ -172,7 +174,8 @@ class _Stack:
 
     def _deploy(self, service: Service, shape: Shape) -> Object:
         deploy = service.deploy
-        found: Object = {"mode": deploy.mode.value} if deploy.mode else {}
+        mode = deploy.mode.value if deploy.mode else ""
+        found: Object = {"mode": mode} if mode else {}
         if not service.is_global:
             found["replicas"] = shape.replicas
         if self.fit.entry == "node":
@@ -189,8 +192,9 @@ class _Stack:
             "labels": {var.name: var.value or "" for var in deploy.labels},
             "resources": _resources(deploy.reservations, shape),
             "restart_policy": _given(restart),
-            "update_config": _change(deploy.update),
-            "rollback_config": _change(deploy.rollback),
+            # Swarm refuses both for jobs, which it never updates
+            "update_config": {} if mode.endswith("-job") else _change(deploy.update),
+            "rollback_config": {} if mode.endswith("-job") else _change(deploy.rollback),
             "placement": self._placement(service, shape),
         }
         return {**found, **_given(parts)}

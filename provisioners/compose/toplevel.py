@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 _SECTIONS = ("services", "networks", "volumes", "secrets", "configs")
 
 
-def note_top_level(project: Project, ledger: Ledger) -> None:
-    """Account for everything outside the services."""
+def note_top_level(project: Project, ledger: Ledger, *, networks: bool = True) -> None:
+    """Account for everything outside the services; for networks unless policies took their place."""
     for given in project.mended:
         ledger.approximated(given.at, given.value)
     for given in project.inactive:
         ledger.dropped(given.at, "none of its profiles is active; name one in COMPOSE_PROFILES")
-    for network in project.networks.values():
+    for given in project.taken:
+        ledger.converted(given.at, "", given.value)
+    for given in project.unused:
+        ledger.dropped(given.at, given.value)
+    for network in project.networks.values() if networks else ():
         ledger.dropped(
             network.at, "one flat pod network with its own addresses takes the place of overlay networks"
         )
@@ -40,6 +44,8 @@ def _note_root(key: str, node: Node, ledger: Ledger) -> None:
         ledger.converted(node, "label app.kubernetes.io/part-of")
     elif key == "models":
         ledger.refused(node, "deploy the model server as a service")
+    elif key == "jobs":
+        ledger.refused(node, "write a CronJob for each, or a service of mode replicated-job")
     elif key in _SECTIONS and (not isinstance(node, Table) or not node.entries):
         ledger.dropped(node, "it is empty")
     elif key in _SECTIONS and isinstance(node, Table):

@@ -1,7 +1,11 @@
-"""Durations, sizes, ports and mounts as compose writes them, and as Kubernetes does."""
+"""Durations, sizes, ports and mounts as compose writes them, and as Kubernetes does.
+
+Files say the same few values again and again, so what they mean is remembered.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from dataclasses import dataclass
@@ -10,6 +14,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?\Z", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_WHOLE = re.compile(r"-?[0-9]{1,12}\Z", re.ASCII)
 _PROTOCOLS = frozenset(("tcp", "udp", "sctp"))
 _HIGHEST_PORT = 65535
 _MAX_RANGE = 1000
@@ -39,6 +44,7 @@ class MountText:
     options: tuple[str, ...]
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_duration_s(text: str) -> float:
     """Return seconds of `1m30s`, `500ms`, `90s`."""
     total, at = 0.0, 0
@@ -54,6 +60,7 @@ def parse_duration_s(text: str) -> float:
     return total
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_bytes(text: str) -> int:
     """Return bytes of `4G`, `512m`, `1gb`, `1024`; a unit is a power of 1024, as Docker reads it."""
     match = _SIZE.match(text.strip())
@@ -62,6 +69,27 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
 
 
+def parse_limit_bytes(text: str) -> int:
+    """Return bytes, or -1 for no limit."""
+    return -1 if text.strip() == "-1" else parse_bytes(text)
+
+
+def parse_whole(text: str) -> int:
+    """Return a whole number, negative ones too."""
+    if not _WHOLE.match(text):
+        raise UnitError(f"{text!r} is no number; write 100")
+    return int(text)
+
+
+def parse_limit(text: str) -> int:
+    """Return a count, or -1 for no limit."""
+    value = parse_whole(text)
+    if value < -1:
+        raise UnitError(f"{text!r} is no limit; write 100, or -1 for none")
+    return value
+
+
+@functools.lru_cache(maxsize=1024)
 def parse_cpus(text: str) -> float:
     """Return a number of CPUs; positive and finite."""
     try:
@@ -96,6 +124,7 @@ def docker_duration(seconds: float) -> str:
     return f"{nanos}ns"
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_ports(text: str) -> tuple[PortText, ...]:
     """Return the ports of a short form: `[[ip:]published:]target[/protocol]`, ranges expanded."""
     body, _, protocol = text.strip().partition("/")
@@ -152,6 +181,7 @@ def _range(text: str, whole: str) -> list[int]:
     return list(range(start, end + 1))
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_mount(text: str) -> MountText:
     """Return the mount of a short form: `[source:]target[:options]`."""
     parts = text.split(":")

@@ -14,7 +14,7 @@ from provisioners.compose.scalars import as_bool
 from provisioners.compose.units import UnitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
 T = TypeVar("T")
@@ -38,11 +38,15 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Reads nodes of one project; `problems` fills up, `mended` holds what was read in spite of one."""
+    """Reads nodes of one project; `problems` fills up, `mended` holds what was read in spite of one.
+
+    `incomplete` holds (file, path) of services whose `extends` could not be followed.
+    """
 
     folder: Path
     variables: Mapping[str, str]
     lenient: bool = False
+    incomplete: Collection[tuple[str, str]] = ()
     problems: list[Problem] = field(default_factory=list)
     mended: list[Given[str]] = field(default_factory=list)
     overridden: list[Overridden] = field(default_factory=list)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from provisioners.compose.autoscale import autoscale_of
+from provisioners.compose.commands import Commands
 from provisioners.compose.controller import controller_of
-from provisioners.compose.environment import environment_of, escaped
-from provisioners.compose.naming import port_name
+from provisioners.compose.environment import environment_of
+from provisioners.compose.naming import host_label, port_names
 from provisioners.compose.placement import placement_of
+from provisioners.compose.policy import network_labels
 from provisioners.compose.probes import check_of, kinds, probes_of
-from provisioners.compose.resources import resources_of
-from provisioners.compose.rest import PodParts, apply_rest
+from provisioners.compose.resources import bounded, resources_of, with_requests
+from provisioners.compose.rest import MAX_ID, NO_NAMES, PodParts, apply_rest, id_number
+from provisioners.compose.waiting import waiting_containers
 from provisioners.tiers import PRIMARY, SECONDARY
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from provisioners.compose.fit import Shape
     from provisioners.compose.losses import Ledger
     from provisioners.compose.model import HealthCheck, Service
+    from provisioners.tiers import Autoscale
 
 Object = dict[str, object]
 
@@ -35,7 +40,7 @@ class Workload:
     controller: Object
     objects: tuple[Object, ...]
     secrets: Mapping[str, bytes]
-    http_port: int | None
+    scale: Autoscale | None
 
 
 def labels_of(name: str, tier: str, project: str) -> Object:
@@ -50,28 +55,34 @@ def workload_of(service: Service, name: str, tier: str, shape: Shape, context: C
     labels = labels_of(name, tier, context.project)
     selector: Object = {NAME_LABEL: name}
     volumes = context.storage.of(service, name)
-    environment = environment_of(service, name, shape.environment, context.renamed, ledger)
+    environment = environment_of(service, name, shape.environment, context.renamed, ledger, context.secrets)
     http = http_port(service.healthcheck)
-    container = _container(service, name, shape, ledger)
-    if environment.entries:
-        container["env"] = environment.entries
+    commands = Commands.of(name, environment, context)
+    container = _container(service, name, shape, commands, ledger)
     ports = _ports(service, http)
-    if ports:
-        container["ports"] = ports
-    _add_health(service, container, ports, context)
+    probes = _probes(service, ports, commands, context)
+    entries = [*environment.entries, *commands.entries()]
+    container |= ({"env": entries} if entries else {}) | ({"ports": ports} if ports else {}) | probes
     resources = resources_of(service, shape, ledger)
     if resources:
         container["resources"] = resources
-    pod = _pod(service, shape, selector, context)
+    pod = _pod(service, name, shape, selector, context)
     parts = PodParts(
         pod, container, {"seccompProfile": {"type": "RuntimeDefault"}}, {}, volumes.volumes, volumes.mounts
     )
     _user(service, parts, ledger)
     apply_rest(service, parts, ledger)
-    _finish(pod, parts)
-    controller = controller_of(service, name, shape, labels, selector, pod, volumes, context)
-    secrets = {**volumes.secrets, **environment.secrets}
-    return Workload(controller, tuple(volumes.objects), secrets, http)
+    bounded(service, container, ledger)
+    scale = autoscale_of(service, service.name, context, stateful=bool(volumes.claims))
+    if with_requests(service, container, ledger) and scale is not None:
+        ledger.remark(service.at, "it scales by the share it uses of a small default; reserve what it needs")
+    _finish(pod, parts, waiting_containers(service, context))
+    joined = network_labels(context.peers.networks[service.name])
+    controller = controller_of(
+        service, name, shape, labels, selector, pod, volumes, context, joined=joined, scale=scale
+    )
+    secrets = {**volumes.secrets, **environment.secrets, **commands.secrets()}
+    return Workload(controller, tuple(volumes.objects), secrets, scale)
 
 
 def http_port(health: HealthCheck | None) -> int | None:
@@ -85,7 +96,7 @@ def http_port(health: HealthCheck | None) -> int | None:
 # -- the container -------------------------------------------------------------------------
 
 
-def _container(service: Service, name: str, shape: Shape, ledger: Ledger) -> Object:
+def _container(service: Service, name: str, shape: Shape, commands: Commands, ledger: Ledger) -> Object:
     container: Object = {"name": name, "image": shape.image, "imagePullPolicy": "IfNotPresent"}
     if service.image:
         own = service.image.value
@@ -94,16 +105,18 @@ def _container(service: Service, name: str, shape: Shape, ledger: Ledger) -> Obj
         else:
             ledger.approximated(service.image.at, f"{shape.image} runs in its place, on both sides", "image")
     if service.entrypoint:
-        container["command"] = [escaped(word) for word in service.entrypoint.value]
+        container["command"] = commands.words(service.entrypoint.value)
         ledger.converted(service.entrypoint.at, "command")
+        commands.note(service.entrypoint, ledger)
     command = (
         shape.command if shape.command is not None else service.command.value if service.command else None
     )
     if command is not None:
-        container["args"] = [escaped(word) for word in command]
+        container["args"] = commands.words(command)
     if service.command:
         if shape.command is None:
             ledger.converted(service.command.at, "args")
+            commands.note(service.command, ledger)
         else:
             ledger.approximated(service.command.at, "the substitute has a command of its own", "args")
     for key in ("command", "entrypoint"):
@@ -117,27 +130,24 @@ def _container(service: Service, name: str, shape: Shape, ledger: Ledger) -> Obj
 
 
 def _ports(service: Service, http: int | None) -> list[Object]:
-    found: dict[tuple[int, str], Object] = {}
-    for port in (*service.ports, *service.expose):
-        name = port_name(port.protocol, port.target, http=port.target == http, own=port.name)
-        found.setdefault(
-            (port.target, port.protocol),
-            {"name": name, "containerPort": port.target, "protocol": port.protocol.upper()},
-        )
-    return list(found.values())
+    names = port_names((*service.ports, *service.expose), http)
+    return [
+        {"name": name, "containerPort": number, "protocol": protocol.upper()}
+        for (number, protocol), name in names.items()
+    ]
 
 
-def _add_health(service: Service, container: Object, ports: list[Object], context: Context) -> None:
+def _probes(service: Service, ports: list[Object], commands: Commands, context: Context) -> Object:
     ledger = context.ledger
     health = service.healthcheck
     if health is None:
-        return
+        return {}
     if not health.active:
         ledger.approximated(health.at, "no health check, so no probes: ready as soon as it runs")
-        return
+        return {}
     named = {port["containerPort"]: str(port["name"]) for port in ports if port["protocol"] == "TCP"}
-    container.update(probes_of(health, named, context.fit.health_interval_s))
-    check = check_of(health)
+    check = commands.check(check_of(health), health, ledger)
+    probes = probes_of(health, named, context.fit.health_interval_s, check)
     if health.test:
         said = kinds(check)
         if check.is_http and service.container_ports and check.port not in named:
@@ -153,27 +163,24 @@ def _add_health(service: Service, container: Object, ports: list[Object], contex
     ):
         if given is not None:
             ledger.converted(given.at, target)
+    return probes
 
 
 # -- the pod -------------------------------------------------------------------------------
 
 
-def _pod(service: Service, shape: Shape, selector: Object, context: Context) -> Object:
+def _pod(service: Service, name: str, shape: Shape, selector: Object, context: Context) -> Object:
     grace = service.stop_grace_s
     if grace:
         context.ledger.converted(grace.at, "terminationGracePeriodSeconds")
     pod: Object = {
         "enableServiceLinks": False,
+        "serviceAccountName": name,
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": max(1, round(grace.value)) if grace else _GRACE_S,
         **placement_of(service, shape, selector, context.ledger),
     }
-    if service.hostname:
-        if "{{" in service.hostname.value:
-            context.ledger.dropped(service.hostname.at, "a template; pods are named by their workload")
-        else:
-            pod["hostname"] = service.hostname.value
-            context.ledger.converted(service.hostname.at, "hostname")
+    _host_name(service, pod, context.ledger)
     gpus = service.deploy.reservations.gpus
     if gpus is not None and gpus.value > 0:
         pod["runtimeClassName"] = "nvidia"
@@ -195,27 +202,49 @@ def _pod(service: Service, shape: Shape, selector: Object, context: Context) -> 
     return pod
 
 
+def _host_name(service: Service, pod: Object, ledger: Ledger) -> None:
+    given = service.hostname
+    if given is None:
+        return
+    if "{{" in given.value:
+        ledger.dropped(given.at, "a template; pods are named by their workload")
+        return
+    label = host_label(given.value)
+    if not label:
+        ledger.refused(given.at, "a pod's host name is made of small letters, digits and -")
+        return
+    pod["hostname"] = label
+    if label == given.value:
+        ledger.converted(given.at, "hostname")
+    else:
+        ledger.approximated(
+            given.at,
+            f"{label}: a pod's host name has no domain, and at most 63 small letters, digits and -",
+            "hostname",
+        )
+
+
 def _user(service: Service, parts: PodParts, ledger: Ledger) -> None:
     if service.user is None:
         return
     user, _, group = service.user.value.partition(":")
-    if user == "root":
-        user = "0"
-    if not user.isdigit() or (group and not group.isdigit()):
-        ledger.refused(service.user.at, "the user has to be a number: names exist only inside the image")
+    ids = [id_number("0" if part == "root" else part) for part in (user, group) if part]
+    if not user or None in ids:
+        ledger.refused(service.user.at, f"the user has to be a number up to {MAX_ID}: {NO_NAMES}")
         return
-    parts.pod_security["runAsUser"] = int(user)
-    if group:
-        parts.pod_security["runAsGroup"] = int(group)
+    for key, value in zip(("runAsUser", "runAsGroup"), ids, strict=False):
+        parts.pod_security[key] = value
     ledger.converted(service.user.at, "securityContext.runAsUser")
 
 
-def _finish(pod: Object, parts: PodParts) -> None:
+def _finish(pod: Object, parts: PodParts, waiting: list[Object]) -> None:
     if parts.security:
         parts.container["securityContext"] = parts.security
     if parts.mounts:
         parts.container["volumeMounts"] = parts.mounts
     pod["securityContext"] = parts.pod_security
+    if waiting:
+        pod["initContainers"] = waiting
     pod["containers"] = [parts.container]
     if parts.volumes:
         pod["volumes"] = parts.volumes

@@ -79,15 +79,18 @@ class Lab:
 
     name = "lab"
 
-    def __init__(self, nodes: int = 3, subnet: str = SUBNET, name: str = "gonogo-lab") -> None:
+    def __init__(
+        self, nodes: int = 3, subnet: str = SUBNET, name: str = "gonogo-lab", parts: Sequence[str] = ()
+    ) -> None:
+        self.parts = tuple(parts)
         self.k3s_binary = os.environ.get("GONOGO_K3S_BIN", "")
         self.hosts = Hosts(name, nodes, subnet, level="lab-k3s" if self.k3s_binary else "lab-upstream")
 
     @classmethod
-    def current(cls) -> Lab:
+    def current(cls, parts: Sequence[str] = ()) -> Lab:
         """Return the lab that is up, with as many nodes as its inventory has; else the default one."""
         path = lab_dir() / "inventory.yaml"
-        return cls(nodes=len(read_inventory(path))) if path.exists() else cls()
+        return cls(nodes=len(read_inventory(path)), parts=parts) if path.exists() else cls(parts=parts)
 
     @property
     def level(self) -> str:
@@ -145,7 +148,27 @@ class Lab:
         swarm = SwarmProvisioner(self.nodes, address_pool=_ADDRESS_POOL)
         return tuple(
             replace(step, run=self._watched(step.run))
-            for step in (*base, *_after("hosts", swarm.steps()), *self._kubernetes_steps())
+            for step in (
+                *base,
+                *_after("hosts", swarm.steps()),
+                *self._kubernetes_steps(),
+                *self._part_steps(),
+            )
+        )
+
+    def _part_steps(self) -> Sequence[Step]:
+        """Return the steps of the platform parts that were asked for, built after all else is."""
+        from provisioners.parts import parts
+        from provisioners.parts.steps import part_steps
+
+        ready = "k3s ready" if self.k3s_binary else "add-ons"
+        return part_steps(
+            parts(self.parts),
+            self.cluster,
+            self._kube,
+            after_builds=() if self.k3s_binary else tuple(step.name for step in build_steps()),
+            after_load=("load server images",),
+            after_cluster=(ready,),
         )
 
     def cluster(self) -> Cluster:
@@ -163,6 +186,8 @@ class Lab:
                 "docker_host": engine.host,
                 "ipvs": facts.get("ipvs", "no"),
                 "network_policy_engine": facts.get("network_policy_engine", "none"),
+                "parts": facts.get("parts", ""),
+                **{key: value for key, value in facts.items() if key.startswith("part.")},
             },
         )
 
@@ -366,11 +391,14 @@ class Lab:
 def _prune_images(engine: Engine) -> None:
     """Remove images of ours that an older recipe made; one still in use stays until it is not."""
     from provisioners.lab.images import image_names
+    from provisioners.parts import NAMES, parts
+    from provisioners.parts.images import image_names as part_images
     from provisioners.upstream.addons import addon_images
 
     argv = ["image", "ls", "--filter", "reference=gonogo/*", "--format", "{{.Repository}}:{{.Tag}}"]
     present = set(engine.run(argv).check().stdout.split())
-    old = sorted(present - {node_image(), *image_names(), *addon_images()})
+    kept = {node_image(), *image_names(), *addon_images(), *part_images(parts(NAMES)).values()}
+    old = sorted(present - kept)
     if old:
         engine.run(["image", "rm", *old], timeout_s=120)
 

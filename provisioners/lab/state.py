@@ -28,6 +28,11 @@ def write_facts(facts: Mapping[str, str]) -> None:
     write_secret(lab_dir() / "facts.json", json.dumps(facts).encode())
 
 
+def add_facts(facts: Mapping[str, str]) -> None:
+    """Note more facts of the lab that is up, beside those that are there."""
+    write_facts({**read_facts(), **facts})
+
+
 def write_secret(path: Path, data: bytes) -> None:
     """Write a file that only its owner ever reads, in one go."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")

@@ -13,7 +13,7 @@ import os
 import platform
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,12 +36,14 @@ class Module:
     """One Go module: the packages built from it, by the names of their binaries.
 
     Each module is its own, where versions of shared libraries cannot agree; what agrees shares
-    one, so that the shared libraries are compiled once.
+    one, so that the shared libraries are compiled once. `assets` are folders of a required module
+    that are kept beside the binaries: name -> (module, folder in it), such as its CRDs.
     """
 
     name: str
     packages: dict[str, str]
     cgo: bool = False
+    assets: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -63,6 +65,27 @@ KINE = Module("kine", {"kine": "github.com/k3s-io/kine"}, cgo=True)  # SQLite is
 METRICS_SERVER = Module("metrics-server", {"metrics-server": "sigs.k8s.io/metrics-server/cmd/metrics-server"})
 MODULES = (KUBERNETES, KINE, METRICS_SERVER)
 
+# The platform parts that some profiles add; each is built when it is first asked for.
+_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
+PROMETHEUS_OPERATOR = Module(
+    "prometheus-operator",
+    {
+        "prometheus-operator": f"{_OPERATOR}/cmd/operator",
+        "prometheus-config-reloader": f"{_OPERATOR}/cmd/prometheus-config-reloader",
+    },
+    assets={"crds": (_OPERATOR, "example/prometheus-operator-crd")},
+)
+VELERO = Module(
+    "velero",
+    {"velero": "github.com/vmware-tanzu/velero/cmd/velero"},
+    assets={
+        "crds": ("github.com/vmware-tanzu/velero", "config/crd/v1/bases"),
+        "crds-v2alpha1": ("github.com/vmware-tanzu/velero", "config/crd/v2alpha1/bases"),
+    },
+)
+TRAEFIK = Module("traefik", {"traefik": "github.com/traefik/traefik/v3/cmd/traefik"})
+VERSITYGW = Module("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"})
+
 
 def build_steps() -> tuple[Step, ...]:
     """Return one step per module; the two short ones run beside the long one, in turn."""
@@ -71,6 +94,11 @@ def build_steps() -> tuple[Step, ...]:
         _step(KINE, ()),
         _step(METRICS_SERVER, (f"build {KINE.name}",)),
     )
+
+
+def build_step(module: Module, needs: tuple[str, ...] = ()) -> Step:
+    """Return the step that builds one module, after the steps named in `needs`."""
+    return _step(module, needs)
 
 
 def kubernetes_version() -> str:
@@ -111,7 +139,15 @@ def binary_folder(module: Module) -> Path:
 def is_built(module: Module) -> bool:
     """Return whether the cache holds every binary of the module."""
     folder = binary_folder(module)
-    return all(os.access(folder / name, os.X_OK) for name in module.packages)
+    kept = all((folder / name).is_dir() for name in module.assets)
+    return kept and all(os.access(folder / name, os.X_OK) for name in module.packages)
+
+
+def asset(module: Module, name: str) -> Path:
+    """Return where an asset folder of the module lies in the cache, built or not."""
+    if name not in module.assets:
+        raise KeyError(name)
+    return binary_folder(module) / name
 
 
 def source_hash(module: Module) -> str:
@@ -121,6 +157,7 @@ def source_hash(module: Module) -> str:
         digest.update(f"{path.relative_to(module.folder)}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     words = [*_flags(module), str(module.cgo), *module.packages.values(), platform.machine()]
+    words += [f"{name} {source} {folder}" for name, (source, folder) in module.assets.items()]
     digest.update("\0".join(words).encode())
     return digest.hexdigest()[:16]
 
@@ -137,6 +174,7 @@ def build(module: Module, say: Callable[[str], None]) -> None:
     fresh.mkdir(parents=True)
     try:
         _go_build(go, module, fresh, say)
+        _keep_assets(go, module, fresh)
         shutil.rmtree(target, ignore_errors=True)
         fresh.replace(target)
     finally:
@@ -155,6 +193,19 @@ def _go_build(go: str, module: Module, folder: Path, say: Callable[[str], None])
         result = run_lines(argv, on_line, timeout_s=_BOUND_S, env=env, cwd=module.folder)
         if not result.ok:
             raise CommandError(result, next_step=f"try it by hand in {module.folder}")
+
+
+def _keep_assets(go: str, module: Module, folder: Path) -> None:
+    for name, (source, inside) in module.assets.items():
+        argv = [go, "list", "-m", "-f", "{{.Dir}}", source]
+        found = (
+            run(argv, timeout_s=60, env={"GOFLAGS": "-mod=readonly"}, cwd=module.folder)
+            .check()
+            .stdout.strip()
+        )
+        # The module cache is read-only, which a copy that is renamed later must not be.
+        shutil.copytree(Path(found) / inside, folder / name, copy_function=shutil.copyfile)
+        (folder / name).chmod(0o755)
 
 
 def _counter(name: str, total: int, say: Callable[[str], None]) -> Callable[[str], None]:

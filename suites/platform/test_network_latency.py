@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fixtures.inside import Look
     from fixtures.latency import Latency
+    from fixtures.limit import LimitOf
     from fixtures.load import Quantile
     from fixtures.record import Record
     from provisioners.base import Replica, ServiceSpec, Target
@@ -36,11 +37,13 @@ def test_p99_is_under_the_limit(
     way: str,
     latency: Latency,
     quantile: Quantile,
+    limit_of: LimitOf,
     record: Record,
 ) -> None:
+    limit_ms = limit_of("performance.network_latency", "phase2.latency", unit="ms", default=LIMIT_MS)
     pairs = _pairs(target, workload, way)
     assert pairs, f"{target.side}: no pair of replicas to measure {way}"
-    measured = [latency.measure(target, pair, LIMIT_MS) for pair in pairs]
+    measured = [latency.measure(target, pair, limit_ms) for pair in pairs]
     everything = [rtt for one in measured for rtt in one.rtt_ms]
     worst = max(measured, key=lambda one: one.p99_ms)
     record(
@@ -54,8 +57,8 @@ def test_p99_is_under_the_limit(
         control_p99_ms={one.pair.name: one.control_p99_ms for one in measured},
         tries={one.pair.name: one.tries for one in measured if one.tries > 1},
     )
-    slow = [one for one in measured if one.p99_ms >= LIMIT_MS and one.believable(LIMIT_MS)]
-    doubtful = [one for one in measured if not one.believable(LIMIT_MS)]
+    slow = [one for one in measured if one.p99_ms >= limit_ms and one.believable(limit_ms)]
+    doubtful = [one for one in measured if not one.believable(limit_ms)]
     if len(everything) < FEWEST:
         record.inconclusive(f"{target.side}: {len(everything)} round trips are too few for a p99")
     if doubtful:

@@ -1,3 +1,4 @@
+import gc
 import json
 from pathlib import Path
 
@@ -61,6 +62,62 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(InputError, match="cannot be written"):
         convert([INPUT[0]], tmp_path / "out", ENV)
+
+
+def test_a_file_that_was_longer_is_cut(tmp_path: Path) -> None:
+    file, out = tmp_path / "c.yml", tmp_path / "out"
+    file.write_text("services: {web: {image: a, labels: {note: " + "long" * 500 + "é}}}")
+    convert([file], out, {})
+    file.write_text("services: {web: {image: a}}")
+    again = convert([file], out, {})
+    fresh = convert([file], tmp_path / "fresh", {})
+    assert again.files == fresh.files
+    assert again.keys == 1
+    for name in again.files:
+        assert (out / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+
+
+def test_a_variable_that_is_no_text_ends_in_files(tmp_path: Path) -> None:
+    file = tmp_path / "c.yml"
+    file.write_text("services: {web: {image: a, environment: {A: 'x$V'}, logging: {driver: '$V'}}}")
+    convert([file], tmp_path / "out", {"V": "\udcff"})
+    assert json.loads((tmp_path / "out" / "losses.json").read_bytes())
+    assert "\udcff".encode(errors="surrogatepass") not in b"".join(
+        path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()
+    )
+
+
+def test_the_collector_is_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "c.yml"
+    file.write_text("services: {web: {image: a}}")
+    convert([file], tmp_path / "out", {})
+    assert gc.isenabled()
+    with pytest.raises(InputError):
+        convert([tmp_path / "gone.yml"], tmp_path / "out", {})
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        convert([file], tmp_path / "out", {})
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_a_folder_where_a_file_has_to_be(tmp_path: Path) -> None:
+    file = tmp_path / "c.yml"
+    file.write_text("services: {web: {image: a}}")
+    (tmp_path / "out" / "losses.json").mkdir(parents=True)
+    with pytest.raises(InputError, match="cannot be written"):
+        convert([file], tmp_path / "out", {})
+
+
+def test_the_output_folder_may_be_a_link(tmp_path: Path) -> None:
+    file, real = tmp_path / "c.yml", tmp_path / "real"
+    file.write_text("services: {web: {image: a}}")
+    real.mkdir()
+    (tmp_path / "out").symlink_to(real)
+    result = convert([file], tmp_path / "out", {})
+    assert all((real / name).is_file() for name in result.files)
 
 
 def test_a_broken_file_with_every_kind_of_mistake(tmp_path: Path) -> None:

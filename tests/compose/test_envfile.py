@@ -35,6 +35,28 @@ J: yaml
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("A=#x", {"A": "#x"}),
+        ("A=x #y", {"A": "x"}),
+        ("A=x\t#y", {"A": "x\t#y"}),
+        ("A='it\\'s'", {"A": "it's"}),
+        ("A='a\\nb'", {"A": "a\\nb"}),
+        ('A="a\\tb\\0101\\q"', {"A": "a\tbA\\q"}),
+        ('A="x" # said', {"A": "x"}),
+        ("A='one\ntwo # no comment\n'", {"A": "one\ntwo # no comment\n"}),
+        ("export A.B-C[0]=1", {"A.B-C[0]": "1"}),
+        ("A=1\nB=${A:+yes}${C:-${A}}", {"A": "1", "B": "yes1"}),
+        ("A = b ", {"A": "b"}),
+        ("A='$B'\nC=\"$$B\"", {"A": "$B", "C": "$B"}),
+        ("ÅR=1", {"ÅR": "1"}),
+    ],
+)
+def test_values_as_compose_reads_them(text: str, values: dict[str, str]) -> None:
+    assert parse_env(text, "f", {}) == values
+
+
 def test_outer_values_win_in_references() -> None:
     assert parse_env("A=1\nB=$A", "f", {"A": "outer"})["B"] == "outer"
 

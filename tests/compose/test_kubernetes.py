@@ -1,4 +1,5 @@
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from provisioners.compose.environment import is_secret
 from provisioners.compose.lint import lint_texts
 from provisioners.compose.naming import followed, legal, secret_object
 from provisioners.compose.placement import requirement
+from provisioners.compose.validate import check_texts
 from provisioners.errors import InputError
 from provisioners.kube_apply import secret_object as applied_secret
 from provisioners.tiers import Tiers
@@ -119,10 +121,35 @@ def test_converting_twice_gives_the_same_bytes(sample: Project, tiers: Tiers, la
     assert swarm_bundle(sample, tiers, lab_fit) == swarm_bundle(sample, tiers, lab_fit)
 
 
-def test_our_own_manifests_pass_the_lint(sample: Project, tiers: Tiers, lab_fit: Fit) -> None:
-    assert not lint_texts(dict(kubernetes_bundle(sample, tiers, lab_fit)[0].files))
-    many = Fit(replicas=2, entry="node")
-    assert not lint_texts(dict(kubernetes_bundle(sample, tiers, many)[0].files))
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"policies": True, "probe_access": True},
+        {"replicas": 2, "pin_nodes": (), "policies": True},
+        {"replicas": None, "entry": "ingress", "pin_nodes": (), "ingress_domain": "example.com"},
+        {"wait_image": "busybox:1.37"},
+    ],
+)
+def test_our_own_manifests_pass_the_lint(
+    sample: Project, tiers: Tiers, lab_fit: Fit, change: dict[str, Any]
+) -> None:
+    versioned = replace(
+        lab_fit,
+        images={pattern: f"{image}:1" for pattern, image in lab_fit.images.items()},
+        substitutes={name: Substitute(f"{item.image}:1") for name, item in lab_fit.substitutes.items()},
+    )
+    assert not lint_texts(dict(kubernetes_bundle(sample, tiers, replace(versioned, **change))[0].files))
+
+
+def test_the_lint_would_see_a_trap_in_them(sample: Project, tiers: Tiers, lab_fit: Fit) -> None:
+    patches = (
+        Patch("Service", "hubspot", "spec.sessionAffinity", "None"),
+        Patch("NetworkPolicy", "default-deny-but-dns", "spec.egress", []),
+    )
+    fit = replace(lab_fit, replicas=2, pin_nodes=(), policies=True, patches=patches)
+    rules = {finding.rule for finding in lint_texts(dict(kubernetes_bundle(sample, tiers, fit)[0].files))}
+    assert {"sessions-without-affinity", "network-policy-denies-dns"} <= rules
 
 
 def test_docker_accepts_the_stack(sample: Project, tiers: Tiers, lab_fit: Fit, tmp_path: Path) -> None:
@@ -265,10 +292,61 @@ def test_secrets_in_plain_sight_move(load: Load) -> None:
         ("URL", "http://u:p@h", True),
         ("URL", "http://u@h", False),
         ("TOKEN_URL", "http://x", False),
+        ("PGPASSWORD", "x", True),
+        ("dbPassword", "x", True),
+        ("ENCRYPTION_KEY", "x", True),
+        ("GITHUB_PAT", "x", True),
+        ("SECRET", "/3fj+aa==", True),
+        ("SECRET", "/run/secrets/x", False),
+        ("ALLOW_EMPTY_PASSWORD", "yes", False),
+        ("MAX_TOKENS", "4096", False),
+        ("COMPASS", "x", False),
+        ("PATTERN", "x", False),
+        ("DB", "postgres://u:p/w@h/x", True),
+        ("DB", "Server=h;User=u;Password=x", True),
+        ("HOOK", "https://hooks.slack.com/services/T0/B0/x", True),
+        ("ANY", "xoxb-1234567890-abcdef", True),
+        ("ANY", "-----BEGIN RSA PRIVATE KEY-----", True),
+        ("ANY", "eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl", True),
+        ("ANY", "sketch-of-something-long-enough", False),
+        ("REDIS_URL", "redis://redis:6379", False),
+        ("QUERY", "a=b&c=d", False),
     ],
 )
 def test_what_counts_as_a_secret(name: str, value: str, secret: bool) -> None:
     assert is_secret(name, value) is secret
+
+
+def test_secrets_that_would_share_a_name(load: Load) -> None:
+    text = "services:\n  web: {image: x, environment: [DB_TOKEN=one1]}\n"
+    text += "  web-db: {image: x, environment: [TOKEN=two2]}\n"
+    with pytest.raises(InputError, match="web-DB_TOKEN and web-db-TOKEN are both Secret/web-db-token"):
+        kubernetes_bundle(load(text), NONE, Fit())
+
+
+def test_a_file_with_a_password_goes_as_a_secret(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "redis.conf").write_text("maxmemory 2gb\nrequirepass hunter2\n")
+    (tmp_path / "plain.conf").write_text("maxmemory 2gb\n")
+    volumes = "['./redis.conf:/etc/redis.conf:ro', './plain.conf:/etc/plain.conf:ro']"
+    project = load(HEAD + f"    volumes: {volumes}\n")
+    bundle, losses = kubernetes_bundle(project, NONE, Fit())
+    assert "hunter2" not in str(bundle.files)
+    assert bundle.secrets == {"web-redis.conf": b"maxmemory 2gb\nrequirepass hunter2\n"}
+    assert objects(project)["ConfigMap/web-files-1"]["data"] == {"plain.conf": "maxmemory 2gb\n"}
+    mounts = container(project)["volumeMounts"]
+    assert [(mount["mountPath"], mount["subPath"]) for mount in mounts] == [
+        ("/etc/redis.conf", "redis.conf"),
+        ("/etc/plain.conf", "plain.conf"),
+    ]
+    assert "password" in next(loss.detail for loss in losses if loss.path.endswith("volumes[0]"))
+
+
+def test_a_service_without_any_amount_requests_a_little(load: Load) -> None:
+    assert container(load(HEAD))["resources"] == {"requests": {"cpu": "50m", "memory": "64Mi"}}
+    limited = container(load(HEAD + "    mem_limit: 1g\n"))["resources"]
+    assert limited == {"limits": {"memory": "1Gi"}, "requests": {"cpu": "50m"}}
+    reserved = load(HEAD + "    deploy: {resources: {reservations: {cpus: '0.5', memory: 1G}}}\n")
+    assert container(reserved)["resources"] == {"requests": {"cpu": "500m", "memory": "1Gi"}}
 
 
 def test_templates_of_swarm(load: Load) -> None:
@@ -295,7 +373,8 @@ def test_kinds_of_workloads(load: Load) -> None:
         "  f: {image: x, volumes: ['s:/s']}\n  g: {image: x, volumes: ['s:/s']}\nvolumes: {v: {}, s: {}}\n"
     )
     found = objects(load(text))
-    titles = {title for title in found if not title.startswith(("Service/", "Namespace/"))}
+    others = ("Service/", "Namespace/", "ServiceAccount/", "PodDisruptionBudget/")
+    titles = {title for title in found if not title.startswith(others)}
     assert titles == {
         "Deployment/a",
         "StatefulSet/b",
@@ -455,6 +534,103 @@ def test_updates(load: Load) -> None:
     assert strategy("{order: start-first}") == {"maxSurge": 1, "maxUnavailable": 0}
 
 
+def test_updates_are_told_as_they_are(load: Load) -> None:
+    def told(service: str, deploy: str) -> dict[str, tuple[str, str]]:
+        text = f"services:\n  web: {{image: x, {service}deploy: {deploy}}}\nvolumes: {{v: {{}}}}\n"
+        losses = kubernetes_bundle(load(text), NONE, Fit())[1]
+        return {loss.path.rpartition(".")[2]: (loss.outcome.value, loss.detail) for loss in losses}
+
+    change = "update_config: {parallelism: 2, order: start-first, delay: 5s}"
+    plain = told("", f"{{replicas: 3, {change}}}")
+    assert plain["parallelism"][0] == plain["order"][0] == "converted"
+    stateful = told("volumes: ['v:/v'], ", f"{{replicas: 3, {change}}}")
+    assert stateful["order"][0] == "approximated"
+    assert "one pod at a time" in stateful["parallelism"][1]
+    job = told("", f"{{mode: replicated-job, {change}}}")
+    assert job["order"][0] == job["delay"][0] == "dropped"
+    assert told("", "{mode: global-job}")["mode"][0] == "refused"
+    assert told("", f"{{mode: global, {change}}}")["delay"][0] == "dropped"
+    assert told("", "{restart_policy: {condition: unless-stopped}}")["condition"][0] == "converted"
+
+
+EVERYTHING = """
+services:
+  web:
+    image: example.com/web:1
+    user: '1000:1000'
+    read_only: true
+    cap_drop: [ALL]
+    cap_add: [CHOWN]
+    security_opt: [no-new-privileges]
+    ports: ['8080:80', '127.0.0.1:9:9', '53:53/udp']
+    networks: {front: {aliases: [www]}, back: null}
+    environment: [DB_PASSWORD=hunter2x, 'API=http://api:8000', 'N={{.Node.Hostname}}']
+    depends_on: {api: {condition: service_healthy}, migrate: {condition: service_completed_successfully}}
+    labels:
+      traefik.http.routers.w.rule: Host(`a.example.com`) && PathPrefix(`/x`)
+      traefik.http.routers.w.tls: 'true'
+      traefik.http.services.w.loadbalancer.server.port: '81'
+    healthcheck: {test: curl -f http://localhost:80/health, interval: 5s}
+    deploy: {replicas: 3, update_config: {parallelism: 2, order: start-first, delay: 3s}}
+    x-gonogo: {autoscale: {min: 2, max: 5}}
+  api:
+    image: example.com/api:1
+    networks: [back]
+    tmpfs: ['/tmp:size=16m']
+    shm_size: 64m
+    command: ['serve', '--token=hunter2x']
+    healthcheck: {test: [CMD, ping, '--password=hunter2x']}
+    deploy:
+      replicas: 2
+      resources: {reservations: {generic_resources: [{discrete_resource_spec: {kind: NVIDIA-GPU, value: 1}}]}}
+      placement: {constraints: [node.labels.gpu == true, node.role == manager]}
+  db:
+    image: postgres:16
+    networks: [back]
+    volumes: ['data:/data']
+    environment: [VIRTUAL_HOST=db.example.com]
+  agent: {image: 'example.com/agent:1', deploy: {mode: global}, volumes: ['cache:/cache', '/proc:/host:ro']}
+  migrate:
+    image: example.com/migrate:1
+    restart: 'no'
+    networks: [back]
+    configs: [{source: c, target: /c}]
+networks: {front: {}, back: {internal: true}}
+volumes: {data: {}, cache: {}}
+configs: {c: {content: 'requirepass hunter2x'}}
+"""
+
+
+@pytest.mark.parametrize("fit", [Fit(), Fit(policies=True, probe_access=True, wait_image="busybox:1.37")])
+def test_everything_at_once_is_valid_and_the_same_twice(load: Load, fit: Fit) -> None:
+    project = load(EVERYTHING)
+    bundle, losses = kubernetes_bundle(project, NONE, fit)
+    assert check_texts(dict(bundle.files)) > 20
+    assert (bundle, losses) == kubernetes_bundle(load(EVERYTHING), NONE, fit)
+    assert "hunter2x" not in str(bundle.files) + str(losses)
+    found = objects(project, NONE, fit)
+    kinds = {title.partition("/")[0] for title in found}
+    assert kinds >= {
+        "Deployment", "StatefulSet", "DaemonSet", "Job", "Service", "ServiceAccount", "PodDisruptionBudget",
+        "HorizontalPodAutoscaler", "Ingress",
+    }  # fmt: skip
+    assert ("NetworkPolicy" in kinds) == (fit.policies is True)
+    web = found["Deployment/web"]["spec"]["template"]["spec"]
+    assert web["containers"][0]["securityContext"] == {
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], "add": ["CHOWN"]},
+        "allowPrivilegeEscalation": False,
+    }
+    assert (web["securityContext"]["runAsUser"], web["securityContext"]["runAsGroup"]) == (1000, 1000)
+    api = found["Deployment/api"]["spec"]["template"]["spec"]
+    amounts = api["containers"][0]["resources"]
+    assert amounts["limits"]["nvidia.com/gpu"] == amounts["requests"]["nvidia.com/gpu"] == 1
+    assert api["runtimeClassName"] == "nvidia"
+    targets = " ".join(loss.target for loss in losses)
+    for kind in ("Ingress/web", "HorizontalPodAutoscaler/web", "Secret/web-db-password", "Job/migrate"):
+        assert kind in targets
+
+
 def test_gpus(load: Load) -> None:
     text = HEAD + (
         "    deploy: {resources: {limits: {memory: 8G}, reservations: {devices: "
@@ -467,6 +643,16 @@ def test_gpus(load: Load) -> None:
     assert [loss.path for loss in losses if loss.outcome == "refused"] == [
         "services.web.deploy.resources.reservations.devices[1]"
     ]
+
+
+def test_keys_that_exclude_each_other(load: Load) -> None:
+    project = load(HEAD + "    privileged: true\n    security_opt: [no-new-privileges]\n    init: true\n")
+    bundle, losses = kubernetes_bundle(project, NONE, Fit())
+    assert check_texts(dict(bundle.files))
+    assert container(project)["securityContext"] == {"privileged": True}
+    assert objects(project)["Deployment/web"]["spec"]["template"]["spec"]["shareProcessNamespace"] is True
+    outcomes = {loss.path: loss.outcome.value for loss in losses}
+    assert outcomes["services.web.security_opt"] == outcomes["services.web.init"] == "approximated"
 
 
 def test_other_keys(load: Load) -> None:

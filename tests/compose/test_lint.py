@@ -1,214 +1,157 @@
-"""Each trap has a broken manifest that the lint reports by rule and line, and a sound one that passes."""
+"""Each trap has broken manifests that the lint reports by rule, file and line, and sound ones that pass.
 
+They are the files `lint/RULE.broken.yaml` and `lint/RULE.sound.yaml` (`RULE.2.broken.yaml` is a second one).
+"""
+
+import re
 from pathlib import Path
 
 import pytest
 
-from provisioners.compose.lint import lint, lint_texts
+from provisioners.compose.lint import lint, lint_folder, lint_texts
+from provisioners.compose.lint_rules import RULE_NAMES
+from provisioners.compose.validate import MISTYPED
+from provisioners.errors import InputError
+
+FIXTURES = Path(__file__).with_name("lint")
+BROKEN = sorted(FIXTURES.glob("*.broken.yaml"))
+SOURCES = Path(__file__).resolve().parents[2] / "provisioners" / "compose"
+SERVICE = (FIXTURES / "service-monitor-selects-nothing.sound.yaml").read_text()
 
 
-def deployment(container: str, *, spec: str = "", labels: str = "app: web", replicas: int = 1) -> str:
-    """A Deployment whose pods leave a dead node soon; `container` are lines of its container."""
-    body = "".join(f"          {line}\n" for line in container.strip("\n").split("\n"))
-    return f"""apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: web
-spec:
-  replicas: {replicas}
-  selector: {{matchLabels: {{app: web}}}}
-  template:
-    metadata: {{labels: {{{labels}}}}}
-    spec:
-      tolerations:
-        - {{key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 30}}
-        - {{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 30}}
-{spec}      containers:
-        - name: web
-{body}"""
+def rule_of(path: Path) -> str:
+    return path.name.partition(".")[0]
 
 
-SERVICE = """---
-apiVersion: v1
-kind: Service
-metadata: {{name: web, labels: {{{labels}}}}}
-spec:
-  selector: {{app: web}}
-  {more}
-  ports: [{{name: {port}, port: 80}}]
-"""
-MONITOR = """---
-apiVersion: monitoring.coreos.com/v1
-kind: ServiceMonitor
-metadata: {name: mcp}
-spec:
-  selector: {matchLabels: {tier: mcp}}
-  endpoints: [{port: http}]
-"""
-POLICY = """apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {{name: {name}}}
-spec:
-  podSelector: {{}}
-  policyTypes: [Ingress, Egress]
-{rules}---
-"""
-CLAIM = """apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {{name: data}}
-spec:
-  storageClassName: {storage_class}
-  resources: {{requests: {{storage: {size}}}}}
-"""
-VELERO = """apiVersion: velero.io/v1
-kind: {kind}
-metadata: {{name: nightly}}
-spec: {spec}
-"""
-
-CASES = [
-    (
-        "network-policy-denies-dns",
-        POLICY.format(name="deny", rules=""),
-        POLICY.format(name="deny", rules="")
-        + POLICY.format(name="dns", rules="  egress:\n    - ports: [{port: 53, protocol: UDP}]\n"),
-    ),
-    (
-        "service-monitor-selects-nothing",
-        MONITOR + SERVICE.format(labels="app: web", more="", port="http"),
-        MONITOR + SERVICE.format(labels="tier: mcp", more="", port="http"),
-    ),
-    (
-        "service-monitor-selects-nothing",
-        MONITOR + SERVICE.format(labels="tier: mcp", more="", port="metrics"),
-        MONITOR + SERVICE.format(labels="tier: mcp", more="", port="http"),
-    ),
-    (
-        "unexpanded-variable",
-        deployment("image: a:${IMAGE_TAG}"),
-        deployment("image: a:1\nargs: ['echo ${HOME}']"),
-    ),
-    (
-        "port-env-differs",
-        deployment("env: [{name: PORT, value: '9006'}]\nports: [{containerPort: 9003}]"),
-        deployment("env: [{name: PORT, value: '9006'}]\nports: [{containerPort: 9006}, {containerPort: 1}]"),
-    ),
-    (
-        "duplicate-env",
-        deployment("env:\n  - {name: A, value: '1'}\n  - {name: A, value: '2'}"),
-        deployment("env:\n  - {name: A, value: '1'}\n  - {name: B, value: '2'}"),
-    ),
-    (
-        "gpu-fraction",
-        deployment("resources: {limits: {nvidia.com/gpu: 0.5}}"),
-        deployment("resources: {limits: {nvidia.com/gpu: 1}}"),
-    ),
-    (
-        "gpu-request-differs",
-        deployment("resources: {limits: {nvidia.com/gpu: 2}, requests: {nvidia.com/gpu: 1}}"),
-        deployment("resources: {limits: {nvidia.com/gpu: 2}, requests: {nvidia.com/gpu: 2}}"),
-    ),
-    (
-        "gpu-without-limit",
-        deployment("resources: {requests: {nvidia.com/gpu: 1}}"),
-        deployment("resources: {limits: {nvidia.com/gpu: 1}, requests: {nvidia.com/gpu: 1}}"),
-    ),
-    (
-        "readable-kubeconfig",
-        "write-kubeconfig-mode: '0644'\ncluster-init: true\n",
-        "write-kubeconfig-mode: '0600'\ncluster-init: true\n",
-    ),
-    (
-        "sessions-without-affinity",
-        deployment("image: a", labels="app: web, tier: mcp", replicas=2)
-        + SERVICE.format(labels="a: b", more="", port="http"),
-        deployment("image: a", labels="app: web, tier: mcp", replicas=2)
-        + SERVICE.format(labels="a: b", more="sessionAffinity: ClientIP", port="http"),
-    ),
-    (
-        "slow-eviction",
-        deployment("image: a").replace("tolerationSeconds: 30", "tolerationSeconds: 300"),
-        deployment("image: a"),
-    ),
-    (
-        "takes-host-ports",
-        SERVICE.format(labels="a: b", more="type: LoadBalancer", port="http"),
-        SERVICE.format(labels="a: b", more="type: ClusterIP", port="http"),
-    ),
-    (
-        "takes-host-ports",
-        deployment("ports: [{containerPort: 80, hostPort: 80}]"),
-        deployment("ports: [{containerPort: 80}]"),
-    ),
-    (
-        "large-local-volume",
-        CLAIM.format(storage_class="local-path", size="100Gi"),
-        CLAIM.format(storage_class="local-path", size="5Gi")
-        + "---\n"
-        + CLAIM.format(storage_class="ceph", size="100Gi"),
-    ),
-    (
-        "bgsave-not-waited-for",
-        deployment("args: ['redis-cli BGSAVE && cp /data/dump.rdb /backup']"),
-        deployment("args: ['redis-cli BGSAVE; until [ $(redis-cli LASTSAVE) -gt $t ]; do sleep 1; done']"),
-    ),
-    (
-        "pg-dump-redirected",
-        deployment("args: ['pg_dump sophia > /backup/x.sql']"),
-        deployment("args: ['pg_dump -Fc -f /backup/x.dump sophia', 'set -o pipefail; pg_dump x | gzip > y']"),
-    ),
-    (
-        "curl-loop",
-        deployment("args: ['for i in $(seq 100); do curl -s http://web; done']"),
-        deployment("args: ['curl -s http://web']"),
-    ),
-    (
-        "gpu-by-grep",
-        deployment("args: ['kubectl describe nodes | grep nvidia']"),
-        deployment("args: ['kubectl get nodes -o jsonpath={.items[*].status.allocatable}']"),
-    ),
-    (
-        "velero-without-bucket",
-        VELERO.format(kind="BackupStorageLocation", spec="{provider: aws}"),
-        VELERO.format(kind="BackupStorageLocation", spec="{provider: aws, objectStorage: {bucket: b}}"),
-    ),
-    (
-        "velero-without-volume-data",
-        VELERO.format(kind="Schedule", spec="{schedule: '@daily', template: {}}"),
-        VELERO.format(
-            kind="Schedule", spec="{schedule: '@daily', template: {defaultVolumesToFsBackup: true}}"
-        ),
-    ),
-    ("sqlite-control-plane", "tls-san: [a]\n", "tls-san: [a]\ndatastore-endpoint: postgres://x\n"),
-    ("duplicate-key", "kind: A\nkind: B\n", "kind: A\n"),
-    ("unreadable", "a: [\n", "a: []\n"),
-]
-
-
-@pytest.mark.parametrize(("rule", "broken", "sound"), CASES, ids=[case[0] for case in CASES])
-def test_each_trap(rule: str, broken: str, sound: str) -> None:
-    found = lint_texts({"m.yaml": broken})
-    assert {item.rule for item in found} == {rule}
-    assert all(item.file == "m.yaml" and item.line >= 1 and item.message for item in found)
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.name.removesuffix(".broken.yaml"))
+def test_each_trap(path: Path) -> None:
+    text = path.read_text()
+    sound = path.with_name(path.name.replace(".broken.", ".sound.")).read_text()
+    found = lint_texts({"m.yaml": text})
+    assert {one.rule for one in found} == {rule_of(path)}
+    lines = len(text.splitlines())
+    assert all(one.file == "m.yaml" and 1 <= one.line <= lines and one.message for one in found)
     assert not lint_texts({"m.yaml": sound})
 
 
-def test_lines() -> None:
-    (found,) = lint_texts({"m.yaml": deployment("image: a:${TAG}")})
-    assert found.line == 16
-    assert found.path == "spec.template.spec.containers[0].image"
-    assert str(found).startswith("m.yaml:16: unexpanded-variable: ${TAG}")
+def test_every_rule_has_fixtures() -> None:
+    invalid = {MISTYPED}
+    for file in SOURCES.glob("validate*.py"):
+        invalid |= set(re.findall(r'Problem\(\s*"([a-z-]+)"', file.read_text()))
+    invalid -= {"duplicate-env"}  # the lint has a rule of its own for it, which says the other line
+    assert {rule_of(path) for path in BROKEN} == {*RULE_NAMES, *(f"invalid-{name}" for name in invalid)}
+    assert len({path.name for path in FIXTURES.iterdir()}) == 2 * len(BROKEN)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "path", "words"),
+    [
+        (
+            "unexpanded-variable",
+            20,
+            "spec.template.spec.containers[0].image",
+            "m.yaml:20: unexpanded-variable: ${IMAGE_TAG}",
+        ),
+        ("invalid-schema", 20, "spec.template.spec.containers[0].imagePullPolcy", "`imagePullPolicy`"),
+        ("invalid-type", 22, "spec.template.spec.containers[0].env[0].value", "put quotes around it"),
+        ("invalid-schema.4", 1, "apiVersion", "it is in policy/v1"),
+        ("invalid-selector", 9, "spec.selector.matchLabels.app", "'web'"),
+        ("duplicate-env", 23, "spec.template.spec.containers[0].env[1]", "already at line 22"),
+        ("duplicate-object", 9, "", "ConfigMap settings is already at m.yaml:1"),
+    ],
+)
+def test_lines_and_paths(name: str, line: int, path: str, words: str) -> None:
+    (found,) = lint_texts({"m.yaml": (FIXTURES / f"{name}.broken.yaml").read_text()})
+    assert (found.line, found.path) == (line, path)
+    assert words in str(found)
 
 
 def test_a_folder_is_read_as_one(tmp_path: Path) -> None:
+    deployment, service, monitor = SERVICE.split("---\n")
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "monitor.yaml").write_text(MONITOR)
-    assert [item.rule for item in lint(tmp_path)] == ["service-monitor-selects-nothing"]
-    (tmp_path / "service.yml").write_text(SERVICE.format(labels="tier: mcp", more="", port="http"))
-    assert not lint(tmp_path)
+    (tmp_path / "a" / "monitor.yaml").write_text(monitor)
+    assert [one.rule for one in lint(tmp_path)] == ["service-monitor-selects-nothing"]
+    (tmp_path / "service.yml").write_text(service)
+    (tmp_path / "deployment.json").write_text(deployment)
+    (tmp_path / "losses.json").write_text("[1]")
+    (tmp_path / "values.yaml").write_text("replicas: 2\n")
+    (tmp_path / "notes.txt").write_text("{")
+    linted = lint_folder(tmp_path)
+    assert not linted.findings
+    assert (linted.files, linted.objects, linted.skipped) == (4, 3, ("values.yaml",))
 
 
 def test_lists_and_several_documents() -> None:
-    inner = "\n".join(f"    {line}" for line in deployment("image: a:${X}").strip().split("\n"))
-    text = "apiVersion: v1\nkind: List\nitems:\n  -\n" + inner + "\n---\n" + deployment("image: b:${Y}")
-    assert [item.message.split()[0] for item in lint_texts({"m.yaml": text})] == ["${X}", "${Y}"]
+    broken = (FIXTURES / "unexpanded-variable.broken.yaml").read_text()
+    inner = "\n".join(f"    {line}" for line in broken.strip().split("\n"))
+    text = (
+        "apiVersion: v1\nkind: List\nitems:\n  -\n"
+        + inner
+        + "\n---\n"
+        + broken.replace("name: web", "name: b")
+    )
+    found = [one for one in lint_texts({"m.yaml": text}) if one.rule == "unexpanded-variable"]
+    assert [one.line for one in found] == [24, 54]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.yaml", b"a: [\n", "a.yaml:2: this is not YAML"),
+        ("a.yaml", b"\x7fELF\x00\x00\x01", "a.yaml: the file is not UTF-8"),
+        ("a.yaml", b"name: \xff\xfe\n", "a.yaml:1: the file is not UTF-8"),
+        ("a.yaml", b"#" * (17 * 2**20), "MiB"),
+        ("a.yaml", b"[" * 100, "nested"),
+        ("a.yaml", b"a: {{ .Values.tag }}\n", "a.yaml:1: "),
+        ("a.yaml", b"", "nothing was linted"),
+        ("a.yaml", b"replicas: 2\n", "nothing was linted"),
+        ("a.txt", b"kind: Service\n", "nothing was linted"),
+        ("losses.json", b"[]", "nothing was linted"),
+    ],
+)
+def test_what_cannot_be_linted_is_never_green(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        lint(tmp_path)
+    assert words in str(caught.value)
+
+
+def test_every_unreadable_file_is_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: [\n")
+    (tmp_path / "b.yaml").write_text("b: {\n")
+    (tmp_path / "c.yaml").symlink_to("c.yaml")
+    (tmp_path / "d.yaml").symlink_to("gone.yaml")
+    (tmp_path / "e.yaml").mkdir()
+    (tmp_path / "good.yaml").write_text(SERVICE)
+    with pytest.raises(InputError) as caught:
+        lint(tmp_path)
+    assert "4 of 5 file(s)" in str(caught.value)
+    for name in ("a.yaml", "b.yaml", "c.yaml", "d.yaml"):
+        assert name in caught.value.why
+
+
+def test_links_to_folders(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "m.yaml").write_text(SERVICE)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "other").symlink_to(tmp_path / "real")
+    assert lint_folder(tmp_path / "in").objects == 3
+    assert lint_folder(tmp_path).objects == 3  # once, however many links lead to it
+    (tmp_path / "real" / "back").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="leads back"):
+        lint(tmp_path)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder"):
+        lint(tmp_path / "gone")
+    (tmp_path / "file.yaml").write_text(SERVICE)
+    with pytest.raises(InputError, match="no folder"):
+        lint(tmp_path / "file.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["kind: Service", "apiVersion: v1", "apiVersion: 1\nkind: [a]", "kind: Pod\nspec: 3"]
+)
+def test_half_an_object_is_a_finding_and_no_crash(text: str) -> None:
+    assert any(one.rule.startswith("invalid-") for one in lint_texts({"m.yaml": text}))

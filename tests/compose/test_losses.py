@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from provisioners.compose import (
     Fit,
@@ -165,6 +167,45 @@ def test_json(load: Load) -> None:
     assert list(rows[0]) == ["file", "line", "path", "outcome", "detail", "target"]
     assert len(rows) == len(found)
     assert json.loads(losses_json([])) == []
+
+
+@given(texts=st.lists(st.text(max_size=20), min_size=4, max_size=4), line=st.integers(1, 10**6))
+@settings(deadline=None)
+def test_json_of_any_text(texts: list[str], line: int) -> None:
+    loss = Loss(texts[0], line, texts[1], Outcome.REFUSED, texts[2], texts[3])
+    (row,) = json.loads(losses_json([loss]))
+    assert row == {**loss._asdict(), "outcome": "refused"}
+    assert len(losses_json([loss, loss]).split("\n")) == 5  # one loss, one line
+
+
+def test_merge_keys_and_extensions_are_told_once_each(load: Load) -> None:
+    text = (
+        "x-base: &base {user: '1'}\nx-more: &more {<<: *base, init: true}\n"
+        "services:\n  web:\n    <<: [*more]\n    image: a\n"
+    )
+    project = load(text)
+    found = losses(project)
+    for place in (("x-more.<<", 2), ("services.web.<<", 5)):
+        assert found[place].outcome is Outcome.CONVERTED
+        assert found[place].detail.startswith("merge key")
+    assert found["x-base", 1].outcome is Outcome.DROPPED
+    assert ("services.web.image", 6) in found
+    # a value that looks like a merge key is none, and a path that has `x-` inside a word is no extension
+    project = load("services: {web-x-1: {image: a, environment: {A: '<<', MAX-x-B: '1'}}}")
+    found = losses(project)
+    assert found["services.web-x-1.environment.A", 1].target == "env A"
+    assert found["services.web-x-1.environment.MAX-x-B", 1].outcome is Outcome.CONVERTED
+
+
+def test_a_leaf_that_nobody_speaks_of_is_an_error_of_the_converter(load: Load) -> None:
+    project = load(HEAD + "    x-mine: 1\n    command:\n")
+    with pytest.raises(ProvisionError, match=r"1 of 3 keys would be lost in silence") as caught:
+        Ledger().close(project)
+    assert "services.web.image" in str(caught.value)
+    assert "x-mine" not in str(caught.value)
+    ledger = Ledger()
+    ledger.converted(project.services["web"].at.entries["image"], "image")
+    assert [loss.path.rpartition(".")[2] for loss in ledger.close(project)] == ["image", "x-mine", "command"]
 
 
 def test_outcomes_of_the_sample(password: Path, tiers: Tiers, lab_fit: Fit) -> None:

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from provisioners.compose import Project, load_project
+from provisioners.compose import Fit, Project, kubernetes_bundle, load_project
 from provisioners.compose.nodes import plain
 from provisioners.errors import InputError
+from provisioners.tiers import Tiers
 from tests.compose.conftest import SAMPLES, Load
 
 HEAD = "services:\n  web:\n    image: nginx:1\n"
@@ -46,6 +47,16 @@ def test_environment_wins_over_env_files(tmp_path: Path) -> None:
     assert image(env={}) == "a:beside-1"
     assert image(env={}, env_files=[tmp_path / "other.env"]) == "a:file-2"
     assert image(env={"TAG": "shell"}) == "a:shell-1"
+
+
+def test_env_files_refer_to_earlier_ones(tmp_path: Path) -> None:
+    (tmp_path / "c.yml").write_text("services: {web: {image: 'a:${TAG}'}}")
+    (tmp_path / "one.env").write_text("BASE=1\nTAG=no\n")
+    (tmp_path / "two.env").write_text("TAG=${BASE}.5\n")
+    files = [tmp_path / "one.env", tmp_path / "two.env"]
+    given = load_project([tmp_path / "c.yml"], env={}, env_files=files).services["web"].image
+    assert given
+    assert given.value == "a:1.5"
 
 
 def test_environment_forms(load: Load) -> None:
@@ -105,6 +116,72 @@ def test_merging_rules(load: Load) -> None:
     assert "new" in project.services
 
 
+@pytest.mark.parametrize(
+    ("base", "over", "key", "value"),
+    [
+        ("command: a", "command:", "command", None),
+        ("dns: 1.1.1.1", "dns: [8.8.8.8]", "dns", ["1.1.1.1", "8.8.8.8"]),
+        ("tmpfs: /a", "tmpfs: /b", "tmpfs", ["/a", "/b"]),
+        ("cap_add: [A, B]", "cap_add: [B, C]", "cap_add", ["A", "B", "C"]),
+        ("build: .", "build: {args: {X: '1'}}", "build", {"context": ".", "args": {"X": "1"}}),
+        (
+            "environment: [A=1, A=2, B=1]",
+            "environment: {B: '2'}",
+            "environment",
+            {"A": "2", "B": "2"},
+        ),
+        ("environment: {A: '1'}", "environment: {A: }", "environment", {"A": None}),
+        ("labels: {a: '1'}", "labels:", "labels", {"a": "1"}),
+        (
+            "logging: {driver: a, options: {x: y}}",
+            "logging: {driver: b}",
+            "logging",
+            {"driver": "b"},
+        ),
+        (
+            "logging: {driver: a, options: {x: y}}",
+            "logging: {options: {z: y}}",
+            "logging",
+            {"driver": "a", "options": {"x": "y", "z": "y"}},
+        ),
+        (
+            "extra_hosts: {a: 10.0.0.1}",
+            "extra_hosts: ['b:10.0.0.2']",
+            "extra_hosts",
+            ["a=10.0.0.1", "b:10.0.0.2"],
+        ),
+        (
+            "ports: ['80:80', '443:443']",
+            "ports: [{target: 80, published: 80}]",
+            "ports",
+            [{"target": 80, "published": 80}, "443:443"],
+        ),
+        ("devices: ['/a:/x']", "devices: ['/b:/x:r']", "devices", ["/b:/x:r"]),
+        ("ports: !reset []", "ports: ['1:1']", "ports", ["1:1"]),
+        ("ports: ['1:1']", "ports: !reset []", "ports", None),
+        ("dns: !reset 1.1.1.1", "dns: !reset []", "dns", None),
+        ("user: a", "user: !reset", "user", None),
+    ],
+)
+def test_what_merging_makes_of_a_key(load: Load, base: str, over: str, key: str, value: object) -> None:
+    project = load(f"{HEAD}    {base}\n", f"services:\n  web:\n    {over}\n")
+    assert plain(project.services["web"].at.get(key)) == value
+    losses = kubernetes_bundle(project, Tiers(namespace="t"), Fit())[1]
+    assert {Path(loss.file).name for loss in losses} == {"compose-0.yml", "compose-1.yml"}
+
+
+def test_addresses_of_one_network_merge_by_subnet(load: Load) -> None:
+    base = HEAD + "networks: {n: {ipam: {config: [{subnet: 10.0.0.0/24, gateway: 10.0.0.1}]}}}\n"
+    over = (
+        "networks: {n: {ipam: {config: [{subnet: 10.0.0.0/24, gateway: 10.0.0.2}, {subnet: 10.1.0.0/24}]}}}\n"
+    )
+    body = load(base, over).networks["n"].body
+    assert body
+    assert plain(body.get("ipam")) == {
+        "config": [{"subnet": "10.0.0.0/24", "gateway": "10.0.0.2"}, {"subnet": "10.1.0.0/24"}]
+    }
+
+
 def test_reset_and_override(load: Load) -> None:
     base = HEAD + "    ports: ['80:80']\n    command: a\n    dns: [1.1.1.1]\n"
     over = "services:\n  web:\n    ports: !reset []\n    command: !reset null\n    dns: !override [9.9.9.9]\n"
@@ -118,7 +195,9 @@ def test_reset_and_override(load: Load) -> None:
     ("text", "words"),
     [
         ("[]", "a compose file is a table"),
-        ("web: {image: a}", "unknown key `web`"),
+        ("web: {image: a}", "this is a file of version 1, its services (web) stand at the top level"),
+        ("web: {build: .}\nx-y: {image: b}", "its services (web) stand"),
+        ("web: {image: a}\nservices: {b: {image: b}}", "unknown key `web`"),
         ("services: {}", "there are no services"),
         ("services: []", "there are no services"),
         ("services: {web: }", "the service is empty"),
@@ -142,8 +221,12 @@ def test_reset_and_override(load: Load) -> None:
         ('services: {web: {image: a, command: "\'"}}', "cannot be split"),
         ("services: {web: {image: a, environment: {A: [1]}}}", "a text is wanted"),
         ("services: {web: {image: 'a b'}}", "no image name"),
-        ("services: {web: {image: a, extends: {service: b}}}", "`extends` is not read yet"),
-        ("include: [a.yml]\nservices: {web: {image: a}}", "`include` is not read yet"),
+        ("services: {web: {image: a, depends_on: [web, web]}}", "'web' stands twice in the list"),
+        ("services: {web: {image: a, networks: [default, default]}}", "'default' stands twice"),
+        ("services: {web: {image: a, shm_size: lots}}", "'lots' is no size"),
+        ("services: {web: {image: a, pids_limit: -2}}", "'-2' is no limit"),
+        ("services: {web: {image: a, privileged: maybe}}", "neither true nor false"),
+        ("services: {web: {image: a, profiles: [p]}}", "name some in COMPOSE_PROFILES"),
         ("services: {web: {image: a}}\nsecrets: {s: {}}", "needs `file`"),
         ("services: {web: {image: a}}\nnetworks: {n: {drivr: x}}", "did you mean `driver`?"),
     ],
@@ -198,10 +281,65 @@ def test_last_mends_what_can_be_read(load: Load) -> None:
     assert len(project.mended) == 2
 
 
-def test_profiles(load: Load) -> None:
-    text = HEAD + "  debug: {image: d, profiles: [debug]}\n  user: {image: u, depends_on: [debug]}\n"
-    assert set(load(text).services) == {"web", "user"}
-    assert set(load(text, env={"COMPOSE_PROFILES": "debug"}).services) == {"web", "debug", "user"}
+PROFILES = HEAD + (
+    "  debug: {image: d, profiles: [debug]}\n  more: {image: m, profiles: [debug, more]}\n"
+    "  broken: {image: 'a b', profiles: [never]}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("profiles", "names"),
+    [
+        ("", {"web"}),
+        ("debug", {"web", "debug", "more"}),
+        ("more, other", {"web", "more"}),
+        ("nothing", {"web"}),
+    ],
+)
+def test_profiles(load: Load, profiles: str, names: set[str]) -> None:
+    assert set(load(PROFILES, env={"COMPOSE_PROFILES": profiles}).services) == names
+
+
+def test_profiles_from_the_env_file(load: Load, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("COMPOSE_PROFILES=more\n")
+    assert set(load(PROFILES).services) == {"web", "more"}
+
+
+def test_all_profiles(load: Load) -> None:
+    with pytest.raises(InputError, match="'a b' is no image name"):
+        load(PROFILES, env={"COMPOSE_PROFILES": "*"})
+
+
+def test_who_depends_on_a_service_without_an_active_profile(load: Load) -> None:
+    user = "  user: {image: u, depends_on: {debug: {condition: service_started%s}}}\n"
+    with pytest.raises(InputError, match="service 'debug' has a profile that is not active"):
+        load(PROFILES + user % "")
+    assert "user" in load(PROFILES + user % ", required: false").services
+    assert "user" in load(PROFILES + user % "", env={"COMPOSE_PROFILES": "debug"}).services
+    project = load(PROFILES + user % "", duplicates="last")
+    assert [given.value for given in project.mended if "goes without it" in given.value]
+
+
+def test_keys_of_version_2_are_read(load: Load) -> None:
+    text = (
+        "version: 2.4\nservices:\n  web:\n    image: a\n    mem_limit: 1g\n    cpus: 0.5\n    scale: 2\n"
+        "    volume_driver: local\n    cpu_shares: 10\n    links: [db:database]\n    volumes_from: [db]\n"
+        "    network_mode: bridge\n    depends_on: {db: {condition: service_healthy}}\n"
+        "    extends: {service: db}\n"
+        "  db: {image: b, net: host, log_driver: syslog, log_opt: {a: b}}\n"
+        "volumes: {v: {external: {name: old}}}\n"
+    )
+    project = load(text)
+    assert project.services["web"].deploy.replicas
+    assert {"mem_limit", "cpus", "volume_driver", "net"} <= set(project.services["web"].others)
+    assert project.volumes["v"].external_name == "old"
+
+
+def test_of_two_mounts_at_one_path_the_later_counts(load: Load) -> None:
+    text = HEAD + "    volumes: ['./a:/x', {type: bind, source: ./b, target: /x}]\n"
+    project = load(text)
+    assert [mount.source for mount in project.services["web"].mounts] == ["./b"]
+    assert [item.node.path for item in project.overridden] == ["services.web.volumes[0]"]
 
 
 def test_no_files() -> None:

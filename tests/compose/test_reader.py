@@ -145,6 +145,14 @@ def test_several_documents_of_manifests() -> None:
     assert [len(document.duplicates) for document in documents] == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("text", "tagged"),
+    [("a: !reset []", True), ("a: {b: !override x}", True), ("a: !!str 1\nb: !other 2", False)],
+)
+def test_tags_of_merging_are_told(text: str, tagged: bool) -> None:
+    assert read_text(text, "f").tagged is tagged
+
+
 def test_null_is_no_text() -> None:
     root = read_text("a:\nb: ''\n", "f").root
     nulls = {leaf.path: leaf.is_null for leaf in leaves(root) if isinstance(leaf, Leaf)}

@@ -10,6 +10,8 @@ from provisioners.compose.units import (
     parse_bytes,
     parse_cpus,
     parse_duration_s,
+    parse_limit,
+    parse_limit_bytes,
     parse_mount,
     parse_ports,
 )
@@ -95,3 +97,11 @@ def test_mounts(text: str, mount: MountText) -> None:
 def test_no_mounts(text: str) -> None:
     with pytest.raises(UnitError):
         parse_mount(text)
+
+
+def test_limits() -> None:
+    assert [parse_limit_bytes(text) for text in ("-1", "1k")] == [-1, 1024]
+    assert [parse_limit(text) for text in ("-1", "0", "100")] == [-1, 0, 100]
+    for text in ("-2", "", "x", "1.5", "\u0661"):
+        with pytest.raises(UnitError):
+            parse_limit(text)
