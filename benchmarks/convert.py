@@ -50,7 +50,7 @@ _BARS = {PURE: Bar("<=", 0.25), KOMPOSE: Bar("<=", 0.5)}
 _QUICK_ROUNDS = 3
 _ROUNDS = 7
 _TIMEOUT_S = 120.0
-_NO_KOMPOSE = "kompose is not installed: put a build of it on PATH"
+_NO_KOMPOSE = "kompose is not on PATH: `make bench` builds it where there is a Go toolchain"
 
 # argv: input, marshalled objects, output, C or not; prints the seconds that receiving them took
 _PIPELINE = """

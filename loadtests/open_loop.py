@@ -44,7 +44,9 @@ _LEAD_NS = 200_000_000
 _AWAKE_SHARE = 0.06
 _MOST_AWAKE_NS = 400_000
 _LEAST_AWAKE_NS = 15_000
-_QUIET_NS = 150_000
+_LEAST_QUIET_NS = 150_000
+_MOST_QUIET_NS = 1_500_000
+_QUIET_SHARE = 0.25
 _HOUSEKEEPING_NS = 10_000_000
 _OVERDUE_NS = 100_000_000
 _MOST_UNJUDGED = 500
@@ -95,6 +97,7 @@ class OpenLoop(Wire):
         self._epoll.register(self._timer.fd, select.EPOLLIN | select.EPOLLET)
         self._armed_ns = 0
         self._awake_ns = awake_ns(plan.slot_ns)
+        self._quiet_ns = quiet_ns(plan.slot_ns)
         self._start_ns = 0
         self._kept_ns = 0
         self._looked_ns = 0
@@ -156,7 +159,7 @@ class OpenLoop(Wire):
                 self._send(slot)
             now_ns = monotonic_ns()
             gap_ns = self._due_ns() - now_ns
-        quiet = gap_ns > _QUIET_NS
+        quiet = gap_ns > self._quiet_ns
         if self.unjudged and (quiet or len(self.unjudged) > _MOST_UNJUDGED):
             self.judge_one()
             self.pump(0)
@@ -272,6 +275,15 @@ class OpenLoop(Wire):
         plan = self.plan
         edges = (self._start_ns + plan.round_start_ns(plan.warmup_rounds + number) for number in (first, end))
         return steal_share(self.log.ticks, *edges)
+
+
+def quiet_ns(slot_ns: float) -> int:
+    """Return how far away the next send has to be for other work to begin.
+
+    Judging a long answer, or writing the log, may take a millisecond where caches are cold: time
+    that there is plenty of at low rates, and little at high ones.
+    """
+    return min(max(round(slot_ns * _QUIET_SHARE), _LEAST_QUIET_NS), _MOST_QUIET_NS)
 
 
 def awake_ns(slot_ns: int) -> int:

@@ -169,14 +169,13 @@ def profile_of(config: Config, store: Store) -> LoadProfile:
 
 
 def _load_targets(cluster: Cluster, targets: Mapping[Side, Target], servers: Sequence[ServiceSpec]) -> Any:
-    from loadtests.profile import LoadTargets, Server
+    from fixtures.load import reference_server
+    from loadtests.profile import LoadTargets
 
     return LoadTargets(
         servers=tuple(
-            Server(
-                name=server.name,
-                swarm_url=targets[Side.SWARM].url(server.name),
-                kubernetes_url=targets[Side.KUBERNETES].url(server.name),
+            reference_server(
+                server.name, targets[Side.SWARM].url(server.name), targets[Side.KUBERNETES].url(server.name)
             )
             for server in servers
         ),

@@ -35,11 +35,11 @@ def pairs_of(node: Node, separators: str = "=") -> Iterator[tuple[Node, str, str
     its own for each.
     """
     if isinstance(node, Table):
-        for name, value in node.entries.items():
-            if isinstance(value, Listing):
-                yield from ((leaf, name, text) for leaf, text in leaves_of(value))
+        for name, held in node.entries.items():
+            if isinstance(held, Listing):
+                yield from ((leaf, name, text) for leaf, text in leaves_of(held))
             else:
-                yield value, name, text_of(value)
+                yield held, name, text_of(held)
         return
     for leaf, text in leaves_of(node):
         separator = next((one for one in separators if one in text), separators[0])

@@ -56,7 +56,7 @@ def lint_folder(folder: Path) -> Linted:
     """
     if not folder.is_dir():
         raise InputError(
-            "this is no folder", where=str(folder), next_step="give the folder that holds the manifests"
+            "this is not a folder", where=str(folder), next_step="give the folder that holds the manifests"
         )
     paths = list(_files(folder))
     if len(paths) > _MAX_FILES:

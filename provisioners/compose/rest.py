@@ -14,7 +14,7 @@ from provisioners.compose.entry_pairs import leaves_of, pairs_of, text_of, texts
 from provisioners.compose.naming import legal_domain
 from provisioners.compose.nodes import Table
 from provisioners.compose.scalars import as_bool
-from provisioners.compose.validate_names import sysctl_name
+from provisioners.compose.validate_names import MAX_ID, id_number, sysctl_name
 from provisioners.compose.volumes import path_problem
 
 if TYPE_CHECKING:
@@ -80,7 +80,6 @@ _REFUSED = {
 }
 _SHM = "/dev/shm"  # noqa: S108  the path that the key is about
 _IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
-MAX_ID = 2**31 - 1
 NO_NAMES = "names exist only inside the image"
 _SIGTERM = frozenset(("SIGTERM", "TERM", "15"))
 
@@ -216,12 +215,6 @@ def _sysctls(node: Node, parts: PodParts, ledger: Ledger) -> None:
         ledger.approximated(leaf, detail, "securityContext.sysctls")
     if found:
         parts.pod_security["sysctls"] = [{"name": name, "value": value} for name, value in found.items()]
-
-
-def id_number(text: str) -> int | None:
-    """Return the id of a user or group; None for a name, and for more than Kubernetes takes."""
-    value = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_ID)) else None
-    return None if value is None or value > MAX_ID else value
 
 
 def _groups(node: Node, parts: PodParts, ledger: Ledger) -> None:

@@ -267,7 +267,9 @@ class Storage:
                 self._secret_config(name, index, ref, content, found)
                 return
             map_name = f"{name}-{key}"
-            found.objects.append(config_map(map_name, self.namespace, {key: content}))
+            made = config_map(map_name, self.namespace, {key: content})
+            if made not in found.objects:  # one config may be a file in several places
+                found.objects.append(made)
         body: Object = {"name": map_name, "items": [{"key": key, "path": key}]}
         if ref.mode is not None:
             body["defaultMode"] = ref.mode & _PERMISSIONS

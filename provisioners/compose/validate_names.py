@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Steps = tuple[str | int, ...]
 
 MAX_LABEL, MAX_NAME, MAX_PORT_NAME, MAX_PORT = 63, 253, 15, 65535
+MAX_ID = 2**31 - 1  # of users and groups
 _MAX_ANNOTATIONS_BYTES = 256 * 1024
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?\Z")
@@ -184,6 +185,12 @@ def label_value(value: object) -> str:
             "and a letter or digit at both ends"
         )
     return _too_long(value, MAX_LABEL)
+
+
+def id_number(text: str) -> int | None:
+    """Return the id of a user or group; None for a name, and for more than Kubernetes takes."""
+    value = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_ID)) else None
+    return None if value is None or value > MAX_ID else value
 
 
 def address(text: object) -> str:

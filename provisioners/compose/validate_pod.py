@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from provisioners.compose.validate_names import (
+    MAX_ID,
     Problem,
     Steps,
     address,
@@ -33,7 +34,6 @@ _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 _PROJECTED = ("secret", "configMap")
 _MAX_SERVERS = 3
-_MAX_ID = 2**31 - 1
 _RESOURCES = ("cpu", "memory", "ephemeral-storage")
 _WITH_VALUES = frozenset(("In", "NotIn"))
 _WITHOUT_VALUES = frozenset(("Exists", "DoesNotExist"))
@@ -63,7 +63,7 @@ def pod_problems(spec: dict[str, Any], steps: Steps, claims: frozenset[str]) -> 
 def _security(context: dict[str, Any], steps: Steps) -> Iterator[Problem]:
     for key in ("runAsUser", "runAsGroup", "fsGroup"):
         value = context.get(key)
-        if isinstance(value, int) and not 0 <= value <= _MAX_ID:
+        if isinstance(value, int) and not 0 <= value <= MAX_ID:
             yield Problem("security", (*steps, key), f"{value} is no id of a user or group")
     for index, sysctl in rows(context, "sysctls"):
         if wrong := sysctl_name(sysctl.get("name")):
@@ -72,7 +72,7 @@ def _security(context: dict[str, Any], steps: Steps) -> Iterator[Problem]:
         yield Problem("security", (*steps, "sysctls"), f"{name} is set twice")
     groups = context.get("supplementalGroups")
     for index, value in enumerate(groups if isinstance(groups, list) else ()):
-        if isinstance(value, int) and not 0 <= value <= _MAX_ID:
+        if isinstance(value, int) and not 0 <= value <= MAX_ID:
             yield Problem("security", (*steps, "supplementalGroups", index), f"{value} is no id of a group")
 
 

@@ -14,7 +14,8 @@ from provisioners.compose.placement import placement_of
 from provisioners.compose.policy import network_labels
 from provisioners.compose.probes import check_of, kinds, probes_of
 from provisioners.compose.resources import bounded, resources_of, with_requests
-from provisioners.compose.rest import MAX_ID, NO_NAMES, PodParts, apply_rest, id_number
+from provisioners.compose.rest import NO_NAMES, PodParts, apply_rest
+from provisioners.compose.validate_names import MAX_ID, id_number
 from provisioners.compose.waiting import waiting_containers
 from provisioners.tiers import PRIMARY, SECONDARY
 

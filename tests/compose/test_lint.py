@@ -143,10 +143,10 @@ def test_links_to_folders(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="not a folder"):
         lint(tmp_path / "gone")
     (tmp_path / "file.yaml").write_text(SERVICE)
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="not a folder"):
         lint(tmp_path / "file.yaml")
 
 
