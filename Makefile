@@ -38,6 +38,10 @@ bench: setup ## Measurements against peers, in one table; writes docs/performanc
 	@bash .ci/setup bench
 	@$(PYTHON) -m benchmarks
 
+docs: setup ## Renew what is generated: docs/converting.md, docs/criteria.md
+	@$(PYTHON) -m provisioners.compose.table > docs/converting.md
+	@$(PYTHON) -m reports.criteria_doc > docs/criteria.md
+
 lab-down: setup ## Remove exactly what the lab made; caches stay
 	@$(GONOGO) lab down
 
@@ -50,4 +54,4 @@ $(STAMP): pyproject.toml .ci/constraints.txt
 system: # Debian packages and the Go toolchain, where they are missing
 	@bash .ci/setup system
 
-.PHONY: help run test check unit noop-test wheel lab-test bench lab-down setup system
+.PHONY: help run test check unit noop-test wheel lab-test bench docs lab-down setup system

@@ -25,7 +25,7 @@ from provisioners.tiers import Tiers, load_tiers
 from tests.compose.test_validate import unaccounted
 from tests.production import NAMESPACE, SERVICES, production_config
 from tests.test_lab_run import gonogo
-from verbs.config import SAMPLES
+from verbs.samples import SAMPLES
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 

@@ -279,7 +279,7 @@ def test_questions_go_through_the_api_server():
 
     door: Any = Door()
     place = Place("watch", "p", "web")
-    client = PrometheusConnect(url=place.base, session=ProxySession(door))  # type: ignore[arg-type]
+    client = PrometheusConnect(url=place.base, session=ProxySession(door))
     assert len(Metrics(client, str(place)).ask("up")) == 3
     assert door.asked == [("/api/v1/namespaces/watch/services/p:web/proxy/api/v1/query", {"query": "up"})]
 

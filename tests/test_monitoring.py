@@ -171,6 +171,11 @@ def test_definitions_are_applied_once(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert same.applied == []
 
 
+def test_an_operator_that_is_a_lone_equals_sign_is_text():
+    body = monitoring.read_definition('enum:\n- "!="\n- =\n- =~\nyes: "on"\n')
+    assert body["enum"] == ["!=", "=", "=~"]
+
+
 def test_another_prometheus_than_the_flags_are_for_is_refused():
     from provisioners.errors import ProvisionError
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from verbs.config import ROOT
+from verbs.samples import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -20,9 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from provisioners.errors import InputError
 from verbs.limits import LimitTexts
-
-ROOT = Path(__file__).resolve().parent.parent
-SAMPLES = ROOT / "fixtures" / "manifests"
+from verbs.samples import SAMPLES
 
 _MEMORY = re.compile(r"^[1-9]\d*([kmg]i?b?|b)?$", re.IGNORECASE)
 _WHOLE = 100.0

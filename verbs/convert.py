@@ -53,7 +53,7 @@ def convert_command(
         )
     from provisioners.compose import Fit, convert, losses_json
     from provisioners.tiers import load_tiers
-    from verbs.config import SAMPLES
+    from verbs.samples import SAMPLES
 
     result = convert(
         list(files),

@@ -9,7 +9,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from verbs.config import ROOT
+from verbs.samples import ROOT
 
 _PACKAGES = ("pytest", "pytest-xdist", "locust", "kubernetes", "mcp", "numpy", "pydantic")
 
