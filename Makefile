@@ -15,7 +15,7 @@ run: setup system ## The main job on the embedded lab: ends in a verdict and a r
 	@$(GONOGO) run --target lab --profile smoke; code=$$?; \
 	if [ $$code -eq 0 ] || [ $$code -eq 3 ]; then exit 0; else exit $$code; fi
 
-test: check unit noop-test wheel lab-test ## Everything that has to pass
+test: check unit live-test noop-test wheel lab-test ## Everything that has to pass
 
 check: setup ## ruff and mypy strict
 	@$(VENV)/bin/ruff check .
@@ -23,7 +23,10 @@ check: setup ## ruff and mypy strict
 	@$(VENV)/bin/mypy
 
 unit: setup ## Tests without a lab, in seconds
-	@$(PYTHON) -m pytest -q -m "not lab and not wheel and not noop" -n 2
+	@$(PYTHON) -m pytest -q -m "not lab and not wheel and not noop and not live" -n 2
+
+live-test: setup ## Load and comparison against real servers on loopback
+	@$(PYTHON) -m pytest -q -m live -n 2
 
 noop-test: setup ## The main job on the no-op target: whole, broken, interrupted
 	@$(PYTHON) -m pytest -q -m noop
@@ -54,4 +57,4 @@ $(STAMP): pyproject.toml .ci/constraints.txt
 system: # Debian packages and the Go toolchain, where they are missing
 	@bash .ci/setup system
 
-.PHONY: help run test check unit noop-test wheel lab-test bench docs lab-down setup system
+.PHONY: help run test check unit live-test noop-test wheel lab-test bench docs lab-down setup system

@@ -18,4 +18,7 @@ pytest_plugins = [
     "fixtures.monitors",
     "fixtures.alerts",
     "fixtures.scaling",
+    "fixtures.backup_drill",
+    "fixtures.backup_s3",
+    "fixtures.backup_velero",
 ]

@@ -73,7 +73,9 @@ def kubernetes_failover(target: KubernetesTarget) -> Failover:
         raise ProvisionError(
             "no pod that could be moved", where=f"namespace {target.namespace}", next_step="gonogo deploy"
         )
-    seconds, slowest = max((toleration_s(pod["spec"].get("tolerations") or []), _named(pod)) for pod in movable)
+    seconds, slowest = max(
+        (toleration_s(pod["spec"].get("tolerations") or []), _named(pod)) for pod in movable
+    )
     grace_s, source = _grace(target)
     return Failover(grace_s, seconds, slowest, source)
 
@@ -83,7 +85,9 @@ def swarm_failover(target: SwarmTarget) -> Failover:
     info = target.docker.run("info", "--format", "{{json .Swarm}}").check().stdout
     dispatcher = ((json.loads(info).get("Cluster") or {}).get("Spec") or {}).get("Dispatcher") or {}
     period_s = float(dispatcher.get("HeartbeatPeriod") or 5e9) / 1e9
-    return Failover(_MISSED_HEARTBEATS * period_s, 0.0, source=f"{_MISSED_HEARTBEATS} heartbeats of {period_s:g} s")
+    return Failover(
+        _MISSED_HEARTBEATS * period_s, 0.0, source=f"{_MISSED_HEARTBEATS} heartbeats of {period_s:g} s"
+    )
 
 
 def toleration_s(tolerations: Iterable[Mapping[str, Any]]) -> float:

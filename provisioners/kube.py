@@ -378,7 +378,8 @@ class Kube:
 
     def _error(self, method: str, path: str, status: int, data: bytes) -> ProvisionError:
         try:
-            message = str(json.loads(data).get("message", ""))
+            body = json.loads(data)
+            message = str(body.get("message") or body.get("error") or "")  # the latter: Prometheus, proxied
         except (ValueError, AttributeError):
             message = data[:500].decode("utf-8", "backslashreplace")
         what = f"{method} {path} was answered {status}"

@@ -32,6 +32,8 @@ from loadtests.summarize import summarize
 from tests import bad_server as ways
 from tests.bad_server import serving
 
+pytestmark = pytest.mark.live
+
 ROOT = Path(__file__).resolve().parent.parent
 NAMELESS = "nowhere.invalid"
 

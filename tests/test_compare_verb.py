@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from loadtests.plan import LoadPlan
 
+pytestmark = pytest.mark.live
+
 START_NS = 1_000_000_000
 ROOT = Path(__file__).resolve().parent.parent
 ENDPOINT_KEYS = {

@@ -12,6 +12,8 @@ import pytest
 
 from benchmarks.delay_server import SHAPES, draw_delays, parse, read_delay_log
 
+pytestmark = pytest.mark.live
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from fixtures import fault
 from fixtures.fault import Breaker, Recovery
-from fixtures.faults import kill_container
+from fixtures.faults import clocks, journal, kill_container
 from fixtures.probe import Probe
 from fixtures.target import RunInput
 from provisioners.base import Cluster, Replica, Service, ServiceSpec, Side
@@ -105,8 +104,8 @@ class Ledger:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fault, "_POLL_S", 0.02)
-    monkeypatch.setattr(fault, "_SETTLE_S", 0.15)
+    monkeypatch.setattr(clocks, "POLL_S", 0.02)
+    monkeypatch.setattr(clocks, "SETTLE_S", 0.15)
 
 
 def break_it(one: OneService, tmp_path: Path, wait_s: float = 3.0) -> tuple[Recovery, Ledger]:
@@ -159,7 +158,7 @@ def test_a_broken_service_is_not_broken_further(tmp_path: Path) -> None:
 
 
 def test_a_client_without_an_answer_breaks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fault._until_answered, "__defaults__", (0.2,))
+    monkeypatch.setattr(clocks.until_answered, "__defaults__", (0.2,))
     one = OneService()
     one.stop()
     with pytest.raises(RuntimeError, match="no answer before the fault"):
@@ -187,7 +186,7 @@ def test_cut_short_runs_the_undo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def interrupt(_: Replica) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fault, "run", fake_run)
+    monkeypatch.setattr(journal, "run", fake_run)
     monkeypatch.setattr(one, "kill", interrupt)
     with pytest.raises(KeyboardInterrupt):
         break_it(one, tmp_path)

@@ -17,6 +17,8 @@ from loadtests.record import read_log
 from loadtests.sample import TIMES, ErrorKind, read_samples
 from tests.tiny_server import tiny_server
 
+pytestmark = pytest.mark.live
+
 
 def plan_for(url: str, **fields: Any) -> LoadPlan:
     values: dict[str, Any] = {"rate_per_s": 200, "duration_s": 0.6, "warmup_s": 0, "seed": 4} | fields

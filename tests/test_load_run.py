@@ -18,6 +18,8 @@ from loadtests.sample import read_samples
 from loadtests.summarize import summarize
 from tests.tiny_server import TinyServer
 
+pytestmark = pytest.mark.live
+
 LONG = LoadProfile("long", 100, 30, 0)
 
 

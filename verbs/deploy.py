@@ -13,7 +13,7 @@ from verbs.lease import lease
 from verbs.screen import Screen
 from verbs.signals import Interrupted, interruptible
 from verbs.targets import provisioner_of
-from verbs.workload import convert, read_project
+from verbs.workload import convert, placed, read_project
 
 
 def deploy_command(target: str, side: str, *, json_output: bool) -> int:
@@ -58,7 +58,7 @@ def _deploy(
 
     workload = convert(config, project, tiers, cluster)
     bundle = workload.bundles[side]
-    target = open_targets(cluster, bundle.services)[side]
+    target = open_targets(placed(cluster, workload), bundle.services)[side]
     with screen.step(f"deploy {side}") as say:
         applied = target.apply(bundle)
         names = [service.name for service in bundle.services]

@@ -93,6 +93,17 @@ MUTATIONS: tuple[Mutation, ...] = (
 NEEDS_HOSTS = {
     "performance.resources": "CPU and memory are read on hosts",
     "metric.efficiency": "CPU and memory are read on hosts",
+    "cutover.monitoring": "the no-op twin has no Prometheus",
+    "technical.monitoring": "the no-op twin has no Prometheus",
+    "phase1.servicemonitor": "the no-op twin has no Prometheus",
+    "technical.autoscaling": "the no-op twin has no autoscaler",
+    "phase4.hpa": "the no-op twin has no autoscaler",
+    "phase4.node_failure": "a node has to be lost",
+    "cutover.backup": "the no-op twin holds no data",
+    "technical.backup": "the no-op twin holds no data",
+    "phase3.backup": "the no-op twin holds no data",
+    "phase4.dr": "the no-op twin holds no data",
+    "phase4.velero": "the no-op twin has no Velero",
 }
 # Their result before and after may differ by the machine's mood; not red is all that is asked.
 NOISY = frozenset({"performance.response", "performance.network_latency", "phase2.latency", "metric.uptime"})

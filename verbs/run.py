@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 UP_CHECK = "up::target"
 _LEVELS = {"lab": Level.LAB_UPSTREAM, "noop": Level.STUB, "existing": Level.EXISTING}
-_SUITE_LIMIT_S = 900.0
+_SUITE_LIMIT_S = 1800.0
 
 
 def run_command(
@@ -199,10 +199,11 @@ class Run:
 
     def _convert(self, project: Project, tiers: Tiers) -> None:
         from provisioners.targets import open_targets
-        from verbs.workload import convert, record_workload
+        from verbs.workload import convert, placed, record_workload
 
         with self._screen.step("convert") as say:
             self.workload = convert(self._config, project, tiers, self.cluster)
+            self.cluster = placed(self.cluster, self.workload)
             self._secrets = record_workload(self.store, self._config, self.cluster, self.workload)
             services = self.workload.bundles[Side.KUBERNETES].services
             self.targets = open_targets(self.cluster, services)

@@ -71,7 +71,7 @@ def undo_one(store: Store, undo: Undo, say: Callable[[str], None]) -> None:
     elif undo.host == "localhost":
         from provisioners.shell import run
 
-        run(undo.argv, timeout_s=120).check("run it by hand")
+        run(undo.argv, timeout_s=180).check("run it by hand")
     else:
         _on_node(store, undo)
 
@@ -110,7 +110,7 @@ def _on_node(store: Store, undo: Undo) -> None:
     config = Config.model_validate(store.read_json("config.json"))
     if not provisioner_of(config).is_up():
         return  # the node is gone
-    node.ssh.run(undo.argv, timeout_s=120).check("run it on the node by hand")
+    node.ssh.run(undo.argv, timeout_s=180).check("run it on the node by hand")
 
 
 def _open_runs(runs: Path) -> list[Store]:

@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import secrets as random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from provisioners.base import Side
@@ -114,6 +114,11 @@ def convert(config: Config, project: Project, tiers: Tiers, cluster: Cluster) ->
     kubernetes, losses = kubernetes_bundle(project, tiers, fit)
     bundles = {Side.SWARM: swarm_bundle(project, tiers, fit), Side.KUBERNETES: kubernetes}
     return Workload(bundles, losses, count_keys(project))
+
+
+def placed(cluster: Cluster, workload: Workload) -> Cluster:
+    """Return the cluster with the namespace that the converter chose: a core platform has one of its own."""
+    return replace(cluster, namespace=workload.bundles[Side.KUBERNETES].namespace)
 
 
 def record_workload(store: Store, config: Config, cluster: Cluster, workload: Workload) -> Path:

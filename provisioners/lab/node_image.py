@@ -113,7 +113,14 @@ _CONTAINERD = f"""version = 2
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       SystemdCgroup = true
 """
-_DOCKERD = json.dumps({"log-driver": "json-file", "log-opts": {"max-size": "5m", "max-file": "2"}}, indent=1)
+_DOCKERD = json.dumps(
+    {
+        "log-driver": "json-file",
+        "log-opts": {"max-size": "5m", "max-file": "2"},
+        "metrics-addr": "0.0.0.0:9323",  # what monitoring scrapes of Swarm's engines
+    },
+    indent=1,
+)
 _FILES = {
     "usr/local/sbin/gonogo-init": (0o755, _INIT),
     "etc/ssh/sshd_config.d/gonogo.conf": (0o644, _SSHD),

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _BOOT_BOUND_S = 60.0
 _TIMER = "gonogo-heal"
 _IN, _OUT = "GONOGO-CUT-IN", "GONOGO-CUT-OUT"
-# The address's interface is the one that is cut; the mangle table sees what is for the host and what it forwards.
+# The interface with the host's address is cut. The mangle table sees what is for the host and what it
+# forwards to its containers alike.
 _CUT = f"""set -e
 link=$(ip -o -4 address show | grep -w "inet $1" | head -n 1 | tr -s ' ' | cut -d ' ' -f 2)
 [ -n "$link" ] || {{ echo "no interface has $1" >&2; exit 1; }}
@@ -37,7 +38,9 @@ table -C PREROUTING -i "$link" -j {_IN} 2>/dev/null || table -I PREROUTING -i "$
 table -C POSTROUTING -o "$link" -j {_OUT} 2>/dev/null || table -I POSTROUTING -o "$link" -j {_OUT}
 """
 _HEAL = f"""table() {{ iptables -w 10 -t mangle "$@"; }}
-out() {{ table -S "$1" 2>/dev/null | grep -- "-j $2$" | sed 's/^-A/-D/' | while read -r rule; do table $rule; done; }}
+out() {{
+  table -S "$1" 2>/dev/null | grep -- "-j $2$" | sed 's/^-A/-D/' | while read -r rule; do table $rule; done
+}}
 out PREROUTING {_IN}
 out POSTROUTING {_OUT}
 for chain in {_IN} {_OUT}; do table -F $chain 2>/dev/null; table -X $chain 2>/dev/null; done
@@ -88,7 +91,9 @@ class NodesControl:
         host = self._node(node)
         timer = ["systemd-run", "--quiet", "--collect", f"--unit={_TIMER}", f"--on-active={expires_s:.0f}"]
         host.ssh.run(["systemctl", "stop", f"{_TIMER}.timer"])  # of an earlier cut
-        host.ssh.run([*timer, "sh", "-c", _HEAL]).check("the way back must be on the host before it is cut off")
+        host.ssh.run([*timer, "sh", "-c", _HEAL]).check(
+            "the way back must be on the host before it is cut off"
+        )
         host.ssh.run(["sh", "-c", _CUT, "cut", host.address]).check()
 
     def heal(self, node: str) -> None:

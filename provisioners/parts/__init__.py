@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from provisioners.parts.base import Part
 
 # In the order in which they start where nothing else decides.
-NAMES: tuple[str, ...] = ("monitoring",)
+NAMES: tuple[str, ...] = ("monitoring", "storage-s3")
 
 
 def part(name: str) -> Part:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provisioners.errors import ProvisionError
 from provisioners.kube import KubeError
@@ -148,8 +148,8 @@ def read_definition(text: str) -> Object:
     import yaml
 
     # Three megabytes in all: a minute without libyaml.
-    base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    loader = type("DefinitionLoader", (base,), {})
+    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader: Any = type("DefinitionLoader", (base,), {})
     loader.add_constructor("tag:yaml.org,2002:value", lambda self, node: self.construct_scalar(node))
     body: Object = yaml.load(text, Loader=loader)  # noqa: S506  a safe one
     return body

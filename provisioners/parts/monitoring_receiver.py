@@ -22,6 +22,7 @@ PORT = 8080
 MOST_KEPT = 1_000
 MOST_BYTES = 1_000_000
 _READ_S = 10.0
+_MOST_DRAINED = 8 * MOST_BYTES
 
 
 class Alerts:
@@ -81,6 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path != "/alerts":
             self._answer(404, {"error": "not found"})
         elif not length.isdecimal() or int(length) > MOST_BYTES:
+            self._drain(int(length) if length.isdecimal() else 0)
             self._answer(413, {"error": f"a body of at most {MOST_BYTES} bytes is taken"})
         else:
             try:
@@ -89,6 +91,12 @@ class Handler(BaseHTTPRequestHandler):
                 self._answer(400, {"error": str(error)})
             else:
                 self._answer(200, {"kept": kept})
+
+    def _drain(self, length: int) -> None:
+        """Read what is refused, within bounds: who is cut off while sending never sees the answer."""
+        left = min(length, _MOST_DRAINED)
+        while left > 0 and (chunk := self.rfile.read(min(left, 65_536))):
+            left -= len(chunk)
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:
         data = json.dumps(body).encode()
