@@ -21,4 +21,11 @@ pytest_plugins = [
     "fixtures.backup_drill",
     "fixtures.backup_s3",
     "fixtures.backup_velero",
+    "fixtures.security",
+    "fixtures.rbac",
+    "fixtures.pod_security",
+    "fixtures.secret_places",
+    "fixtures.ports",
+    "fixtures.policy_drill",
+    "fixtures.policy_workload",
 ]
