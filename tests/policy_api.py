@@ -21,6 +21,7 @@ _NAMES = {"pods": "pods", "namespaces": "namespaces", "networkpolicies": "polici
 
 class Api(BaseHTTPRequestHandler):
     file: Path
+    listed: dict[str, dict[str, Any]]  # what a watch goes on from: nothing between the two is lost
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
@@ -32,7 +33,9 @@ class Api(BaseHTTPRequestHandler):
         self.end_headers()
         query = parse_qs(url.query)
         if "watch" not in query:
-            self._say({"metadata": {"resourceVersion": "1"}, "items": self._rows(name)})
+            rows = self._rows(name)
+            self.listed[name] = _by_name(rows)
+            self._say({"metadata": {"resourceVersion": "1"}, "items": rows})
             return
         if query["resourceVersion"] == ["gone"]:
             self._say({"type": "ERROR", "object": {"message": "too old resource version"}})
@@ -40,10 +43,10 @@ class Api(BaseHTTPRequestHandler):
         self._follow(name)
 
     def _follow(self, name: str) -> None:
-        known: dict[str, Any] = {}
+        known = self.listed.get(name, {})
         ends = time.monotonic() + 30
         while time.monotonic() < ends:
-            rows = {json.dumps(row["metadata"], sort_keys=True): row for row in self._rows(name)}
+            rows = _by_name(self._rows(name))
             for key, row in rows.items():
                 if known.get(key) != row:
                     self._say({"type": "MODIFIED", "object": row})
@@ -66,9 +69,13 @@ class Api(BaseHTTPRequestHandler):
         pass
 
 
+def _by_name(rows: list[Any]) -> dict[str, Any]:
+    return {json.dumps(row["metadata"], sort_keys=True): row for row in rows}
+
+
 def serve(file: Path, port: int = 0) -> ThreadingHTTPServer:
     """Return the server, not yet serving."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), type("Here", (Api,), {"file": file}))
+    server = ThreadingHTTPServer(("127.0.0.1", port), type("Here", (Api,), {"file": file, "listed": {}}))
     server.daemon_threads = True
     return server
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -311,6 +312,13 @@ def test_a_service_that_gets_through_a_denial_is_red(tmp_path: Path) -> None:
         hold(suite.test_services_reach_whom_their_policies_say, leaky, drill, REAL)
     with pytest.raises(pytest.fail.Exception, match="has no NetworkPolicy"):
         hold(suite.test_services_reach_whom_their_policies_say, a_workload(), drill, REAL)
+
+
+def test_a_run_that_deploys_no_policies_shows_nothing_of_them(tmp_path: Path) -> None:
+    drill = a_drill(Cloud(), tmp_path)
+    bare = replace(a_workload(), promised=False)
+    record = hold(suite.test_services_reach_whom_their_policies_say, bare, drill, REAL)
+    assert "deploys no NetworkPolicy" in record.doubt
 
 
 def test_a_policy_without_names_is_red_with_no_engine_at_all() -> None:

@@ -249,6 +249,7 @@ def a_context(node: Node, engine: str) -> PartContext:
         "data": {name: base64.b64encode(b"x").decode() for name in ("token", "ca.crt")}
     }
     kube.resource = lambda version, kind: Resource(version, kind, f"{kind.lower()}s", namespaced=True)  # type: ignore[attr-defined]
+    kube.apply = lambda path, body: {path: body}  # type: ignore[method-assign]
     return PartContext(cluster, cast("Any", kube), {})
 
 
