@@ -65,6 +65,13 @@ class _Item:
         return self.resource.path(self.namespace, self.name)
 
 
+def apply_object(kube: Kube, body: Object) -> None:
+    """Apply one object as it is written, on the server's side; the server has to know its kind."""
+    meta = body["metadata"]
+    resource = kube.resource(body["apiVersion"], body["kind"])
+    kube.apply(resource.path(meta.get("namespace"), meta["name"]), body)
+
+
 def read_manifests(files: Mapping[str, str]) -> list[Object]:
     """Return all objects of the bundle's YAML files, in file order; raises InputError by file."""
     import yaml

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from fixtures.fault import Drill
-from fixtures.faults import canary, clocks, control_units, drill, node, partition_node, stop_node
+from fixtures.faults import canary, clocks, control_units, drill, host, node
 from fixtures.faults.canary import SERVICE, Canary, bundle
 from fixtures.faults.client import Client
 from fixtures.faults.clocks import AskedView, Recovery
@@ -592,12 +592,9 @@ def undos(folder: Path) -> list[Undo]:
     control = cast("NodesControl", None)
     from fixtures.faults.delete_pod import DeletePod
     from fixtures.faults.drain_node import DrainNode
-    from fixtures.faults.pause_node import PauseNode
 
     return [
-        stop_node.StopNode(control, "node2", folder).undo(),
-        PauseNode(control, "node2", folder).undo(),
-        partition_node.PartitionNode(control, "node2", folder).undo(),
+        *(host.BrokenHost(fault, control, "node2", folder).undo() for fault in host.HostFault),
         DrainNode(one, "node2", folder).undo(),
         DeletePod(one, one.canary, folder).undo(),
         control_units.ControlUnits(Side.SWARM, NODES[0], ("kine",), kill=True, run_folder=folder).undo(),
@@ -624,7 +621,8 @@ def test_sweep_finishes_an_interrupted_drill(run_folder: Path, tmp_path: Path) -
     for name in ("cluster.json", "workload.json"):
         (store.path / name).write_text((run_folder / name).read_text(encoding="utf-8"), encoding="utf-8")
     Journal(store).begin(canary.canary_undo(Side.SWARM, store.path))
-    Journal(store).begin(stop_node.StopNode(cast("NodesControl", None), "node2", store.path).undo())
+    stopped = host.BrokenHost(host.HostFault.STOP, cast("NodesControl", None), "node2", store.path)
+    Journal(store).begin(stopped.undo())
     broken = program(str(Path("/nowhere/gone.py")), "something else", store.path)
     store.undo(broken)
     screen = Screen()
@@ -663,8 +661,8 @@ def test_a_mend_that_fails_is_told(
 ) -> None:
     (run_folder / "gone").touch()
     monkeypatch.setattr("provisioners.targets.open_targets", lambda *_: {})
-    argv = ["--run", str(run_folder), "--node", "node2"]
-    assert stop_node.main(argv) == node.NOT_BACK
+    argv = ["--run", str(run_folder), "--node", "node2", "--fault", "stop"]
+    assert host.main(argv) == node.NOT_BACK
     assert "only the lab's are" in capsys.readouterr().err
     with pytest.raises(CannotReach):
         control_of(Cluster("existing", "existing"))

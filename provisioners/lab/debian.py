@@ -7,6 +7,7 @@ names no Debian mirror (another distribution), debootstrap's own default mirror 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 SUITE = "trixie"
 
 _BOUND_S = 900.0
+_PACK_BOUND_S = 300.0
 _KEYRING = "debian-archive-keyring"
 # No fsync per file and no documents: the folder is thrown away once it is an image.
 _DPKG = """force-unsafe-io
@@ -53,6 +55,24 @@ def host_source(apt: Path = Path("/etc/apt")) -> DebianSource:
         if uris and "main" in entry.get("components", "").split() and _is_debian(uris[0], signed):
             return DebianSource(uris[0], signed or _keyring(), _proxy())
     return DebianSource("", _keyring(), _proxy())
+
+
+def pack_root(root: Path, archive: Path) -> None:
+    """Pack a root file system into `archive`, with its SHA-256 beside it, and drop earlier `base-*` ones.
+
+    A call that is killed leaves nothing that is used.
+    """
+    part = archive.with_name(f"{archive.name}.part")
+    flags = ["--sort=name", "--numeric-owner", "--one-file-system", "--xattrs"]
+    run(["tar", *flags, "-C", str(root), "-cf", str(part), "."], timeout_s=_PACK_BOUND_S).check()
+    with part.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        os.fsync(stream.fileno())
+    archive.with_suffix(".sha256").write_text(digest, encoding="ascii")
+    part.replace(archive)
+    for old in archive.parent.glob("base-*"):
+        if old.stem != archive.stem:
+            old.unlink()
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from provisioners.base import Step
 from provisioners.errors import InputError, ProvisionError
 from provisioners.lab.archive import Archive, Image, Layer, file_layer
-from provisioners.lab.debian import SUITE, root_filesystem
+from provisioners.lab.debian import SUITE, pack_root, root_filesystem
 from provisioners.lab.engine import start_engine
 from provisioners.lab.paths import cache_dir
 from provisioners.lab.wheels import install_packages
@@ -135,17 +135,7 @@ def build_base(say: Callable[[str], None]) -> None:
         install_packages(_SERVER / "requirements.txt", root, _SITE)
         _slim(root)
         say("packing the base layer")
-        part = archive.with_name(f"{archive.name}.part")
-        flags = ["--sort=name", "--numeric-owner", "--one-file-system", "--xattrs"]
-        run(["tar", *flags, "-C", str(root), "-cf", str(part), "."], timeout_s=_BOUND_S).check()
-        with part.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            os.fsync(stream.fileno())
-        archive.with_suffix(".sha256").write_text(digest, encoding="ascii")
-        part.replace(archive)
-    for old in archive.parent.glob("base-*"):
-        if old.stem != archive.stem:
-            old.unlink()
+        pack_root(root, archive)
 
 
 def _build_with(engine: Engine, services: Sequence[str] | None, say: Callable[[str], None]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from provisioners.kube_apply import apply_object
 from provisioners.wait import wait_until
 
 if TYPE_CHECKING:
@@ -79,13 +80,6 @@ def apply_manifest(context: PartContext, name: str, values: Mapping[str, str]) -
     for body in bodies:
         apply_object(context.kube, body)
     return bodies
-
-
-def apply_object(kube: Kube, body: Object) -> None:
-    """Apply one object on the server's side; the kind has to be known to the server."""
-    meta = body["metadata"]
-    resource = kube.resource(body["apiVersion"], body["kind"])
-    kube.apply(resource.path(meta.get("namespace"), meta["name"]), body)
 
 
 def await_rollout(

@@ -10,7 +10,7 @@ import tarfile
 from typing import TYPE_CHECKING
 
 from provisioners.lab.archive import Archive, Image, Layer
-from provisioners.lab.debian import SUITE, root_filesystem
+from provisioners.lab.debian import SUITE, pack_root, root_filesystem
 from provisioners.lab.paths import cache_dir
 from provisioners.parts.base import BinaryImage, DebianImage
 from provisioners.shell import run
@@ -49,17 +49,7 @@ def build_base(packages: Sequence[str], say: Callable[[str], None]) -> None:
         for folder in ("usr/share/doc", "usr/share/man", "var/lib/apt/lists", "var/cache/apt"):
             run(["rm", "-rf", str(root / folder)]).check()
         say("packing")
-        part = archive.with_name(f"{archive.name}.part")
-        flags = ["--sort=name", "--numeric-owner", "--one-file-system", "--xattrs"]
-        run(["tar", *flags, "-C", str(root), "-cf", str(part), "."], timeout_s=_BOUND_S).check()
-        with part.open("rb") as stream:
-            archive.with_suffix(".sha256").write_text(
-                hashlib.file_digest(stream, "sha256").hexdigest(), encoding="ascii"
-            )
-        part.replace(archive)
-    for old in archive.parent.glob("base-*"):
-        if old.stem != archive.stem:
-            old.unlink()
+        pack_root(root, archive)
 
 
 def base_file(packages: Sequence[str]) -> Path:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from provisioners.errors import ProvisionError
 from provisioners.kube import KubeError
+from provisioners.kube_apply import apply_object
 from provisioners.parts.base import (
     BinaryImage,
     DebianImage,
     Part,
     apply_manifest,
-    apply_object,
     await_rollout,
 )
 from provisioners.upstream.build import PROMETHEUS_OPERATOR, asset, binary

@@ -12,6 +12,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from provisioners.errors import ProvisionError
+from provisioners.kube_apply import apply_object
 from provisioners.lab.paths import lab_dir
 from provisioners.lab.state import write_secret
 from provisioners.parts.base import (
@@ -19,7 +20,6 @@ from provisioners.parts.base import (
     DebianImage,
     Part,
     apply_manifest,
-    apply_object,
     await_rollout,
 )
 from provisioners.upstream.build import VERSITYGW, binary

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from provisioners.base import Step
 from provisioners.errors import ProvisionError
+from provisioners.kube_apply import apply_object
 from provisioners.lab.engine import start_engine
 from provisioners.lab.paths import cache_dir
 from provisioners.upstream.build import KUBERNETES, METRICS_SERVER, Module, binary, source_hash
@@ -70,9 +71,7 @@ def apply_addons(layout: Layout, kube: Kube, say: Callable[[str], None]) -> None
         say(path.stem)
         text = string.Template(path.read_text(encoding="utf-8")).substitute(values)
         for body in yaml.safe_load_all(text):
-            meta = body["metadata"]
-            resource = kube.resource(body["apiVersion"], body["kind"])
-            kube.apply(resource.path(meta.get("namespace"), meta["name"]), body)
+            apply_object(kube, body)
 
 
 def await_addons(kube: Kube, say: Callable[[str], None]) -> None:
