@@ -113,3 +113,23 @@ def test_kubeconfig_holds_what_a_client_needs(pki):
     assert "insecure-skip-tls-verify" not in cluster
     assert cluster["certificate-authority-data"]
     assert config["users"][0]["user"]["client-key-data"]
+
+
+def test_leaves_name_their_authoritys_key_as_strict_clients_ask(pki):
+    authority = load(pki, CLUSTER_CA).extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    found = load(pki, "apiserver").extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    assert found.key_identifier == authority.digest
+
+
+def test_a_certificate_without_its_authoritys_key_is_made_anew(pki, monkeypatch):
+    from provisioners.upstream import pki as module
+
+    (pki.folder / "admin.crt").unlink()
+    with monkeypatch.context() as old:
+        unrelated = x509.AuthorityInformationAccess(
+            [x509.AccessDescription(x509.OID_OCSP, x509.DNSName("unused.invalid"))]
+        )
+        old.setattr(module, "_issuer_key_id", lambda _: unrelated)
+        old.setattr(module, "_fits", lambda *_: True)
+        assert pki.ensure(LEAVES) == ("admin",)
+    assert pki.ensure(LEAVES) == ("admin",)

@@ -84,9 +84,10 @@ class Hosts:
         """Return the name of the container that is the host `node`."""
         return f"{self.name}-{node}"
 
-    def start(self, engine: Engine, say: Callable[[str], None]) -> None:
+    def start(self, engine: Engine, say: Callable[[str], None]) -> bool:
         """Start the hosts that do not run; those made by another recipe are made anew.
 
+        Returns whether all were there before, with what is installed on them.
         Raises TargetRefused when the lab is up with more hosts than this.
         """
         others = container_states(engine).keys() - {self.container(node.name) for node in self.nodes}
@@ -105,7 +106,9 @@ class Hosts:
             say("the recipe of the hosts has changed: making them anew")
             self.remove(engine)
             self._make_network(engine)
+        there = container_states(engine)
         for_each(self.nodes, lambda node: self._start_one(engine, node))
+        return all(self.container(node.name) in there for node in self.nodes)
 
     def await_boot(self, engine: Engine, say: Callable[[str], None]) -> None:
         """Wait until systemd of every host says that it is up, then trust the hosts' own keys."""

@@ -295,16 +295,17 @@ class Lab:
 
     def _start_hosts(self, say: Callable[[str], None]) -> None:
         engine = start_engine(say)
-        self.hosts.start(engine, say)
+        kept = read_facts() if self.hosts.start(engine, say) else {}
         self.hosts.await_boot(engine, say)
         write_inventory(lab_dir() / "inventory.yaml", self.nodes)
+        # K3s brings kube-router's policy engine; upstream here has none until a part brings one.
         write_facts(
-            {
+            {"network_policy_engine": "kube-router" if self.k3s_binary else "none"}
+            | kept  # hosts that stayed still have their parts
+            | {
                 "level": self.hosts.level,
                 "docker_host": engine.host,
                 "ipvs": "yes" if has_ipvs(self.nodes[0]) else "no",
-                # K3s brings kube-router's policy engine; upstream here has none.
-                "network_policy_engine": "kube-router" if self.k3s_binary else "none",
             }
         )
 

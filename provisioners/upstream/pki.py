@@ -225,6 +225,10 @@ def _fits(certificate: x509.Certificate, leaf: Leaf) -> bool:
     if certificate.subject != _subject(leaf.common_name, leaf.organisation):
         return False
     try:
+        certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+    except x509.ExtensionNotFound:  # made before leaves had one
+        return False
+    try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return not leaf.names and not leaf.addresses
@@ -303,12 +307,21 @@ def _sign_leaf(
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        .add_extension(_issuer_key_id(issuer), critical=False)
     )
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in leaf.names]
     alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in leaf.addresses]
     if alternatives:
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     return builder.sign(issuer_key, SHA256())
+
+
+def _issuer_key_id(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Return what RFC 5280 asks of a leaf; strict clients (Python 3.13 on) refuse one without."""
+    from cryptography import x509
+
+    key_id = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id)
 
 
 def _base64(data: bytes) -> str:
