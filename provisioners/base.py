@@ -218,6 +218,19 @@ class Mark(Protocol):
 
 
 @runtime_checkable
+class Revive(Protocol):
+    """A target that may leave a service down for good, and how to have it start that service again.
+
+    Swarm does where `restart_policy` restarts failures only: a container that ends with status 0 when its
+    engine is stopped has not failed, so nothing takes its place, and nobody is told.
+    """
+
+    def ended(self) -> Sequence[str]: ...
+
+    def revive(self, services: Sequence[str]) -> None: ...
+
+
+@runtime_checkable
 class Labels(Protocol):
     """A target that tells its nodes' labels as the orchestrator holds them."""
 

@@ -186,6 +186,14 @@ def shared_network(service: SwarmService, all_services: Sequence[SwarmService]) 
     )
 
 
+def ended_slots(service: SwarmService, tasks: Sequence[SwarmTask]) -> tuple[str, ...]:
+    """Return the service's slots in which a task completed and none is wanted."""
+    own = [task for task in tasks if task.service_id == service.id]
+    wanted = {task.slot for task in own if task.wanted}
+    ended = {task.slot for task in own if task.state == "complete"}
+    return tuple(sorted(ended - wanted))
+
+
 def restarts(task: SwarmTask, tasks: Sequence[SwarmTask]) -> int:
     """Return how often the task's slot was filled before; the Swarm remembers four at most."""
     return sum(

@@ -16,6 +16,7 @@ from provisioners.docker_cli import Docker
 from provisioners.errors import CleanupIncomplete, NotReady, ProvisionError, TargetRefused
 from provisioners.swarm_objects import (
     STACK_LABEL,
+    ended_slots,
     parse_node,
     parse_service,
     parse_task,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 _DEPLOY_S = 180.0
 _REMOVE_S = 120.0
 _LOG_LINES = 500
+_STARTS = 3
+_NOT_STARTED, _NO_PROCESS = 126, "preliminary setup"  # the runtime's child was gone before it ran anything
 _DETACH_SINCE = 26  # older clients know no --detach, and never wait
 
 
@@ -209,8 +212,15 @@ class SwarmTarget:
         return known.addresses.get(shared_network(known, list(self._known.values())))
 
     def exec(self, replica: Replica, argv: Sequence[str], timeout_s: float = 30.0) -> CommandResult:
-        """Run a command in the replica's container, on its node."""
-        return self._on(replica.node).run("exec", replica.id, *argv, timeout_s=timeout_s)
+        """Run a command in the replica's container, on its node.
+
+        Asked again where the runtime says that the process never came to life: nothing has run then.
+        """
+        for left in reversed(range(_STARTS)):
+            result = self._on(replica.node).run("exec", replica.id, *argv, timeout_s=timeout_s)
+            if not left or result.returncode != _NOT_STARTED or _NO_PROCESS not in result.stderr:
+                break
+        return result
 
     def logs(self, service: str, lines: int = 50) -> str:
         """Return the last lines of each of the service's tasks, each under the task's name."""
@@ -237,6 +247,17 @@ class SwarmTarget:
     def discard(self, replica: Replica) -> None:
         """Remove the replica's container from its node, running or not."""
         self._on(replica.node).run("rm", "-f", replica.id, timeout_s=20).check()
+
+    def ended(self) -> Sequence[str]:
+        """Return the services with a slot whose task completed and that nothing is to replace."""
+        services = self._services()
+        tasks = self._tasks([service.id for service in services])
+        return tuple(one.name for one in services if ended_slots(one, tasks))
+
+    def revive(self, services: Sequence[str]) -> None:
+        """Have the Swarm start these services' tasks anew."""
+        for name in services:
+            self.docker.run("service", "update", "--force", "--detach", f"{self.stack}_{name}").check()
 
     def mark(self, node: str, label: str, value: str | None) -> None:
         """Set a label of the node, or remove it; removing one that is not there changes nothing."""

@@ -44,7 +44,7 @@ from reports.model import Undo
 from tests.test_fixtures_fault import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from provisioners.base import Target
     from provisioners.lab.engine import Engine
@@ -222,6 +222,42 @@ def test_an_undo_that_fails_is_red_and_left_to_sweep(stage: Stage) -> None:
     with pytest.raises(AssertionError, match="not taken back: node2 was stopped: exit status 5: the host"):
         hold(outcome, Record(), 300)
     assert {row.id for row in stage.log.rows if row.done} == {"canary"}
+
+
+class GivenUp(Side1):
+    """A side whose `redis` ended well when its engine was stopped: nobody starts it again."""
+
+    def __init__(self, side: Side) -> None:
+        super().__init__(side)
+        self.down = ["redis"]
+        self.hush()
+
+    def ended(self) -> list[str]:
+        return self.down
+
+    def revive(self, services: Sequence[str]) -> None:
+        self.down = [name for name in self.down if name not in services]
+
+    def services(self) -> list[Service]:
+        return [replace(one, ready=int(one.name not in self.down)) for one in super().services()]
+
+
+def test_what_was_given_up_is_told_and_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "_POLL_S", 0.01)
+    monkeypatch.setattr(node, "_GIVEN_UP_S", 0.05)
+    targets = cast("Mapping[Side, Target]", {Side.SWARM: GivenUp(Side.SWARM)})
+    assert node.ended(targets) == {Side.SWARM: ("redis",)}
+    assert node.not_whole(targets) == "swarm: redis 0 of 1"
+    assert node.await_whole(targets, 5.0) == ""
+    assert node.ended(targets) == {}
+
+
+def test_the_verdict_names_what_was_left_down() -> None:
+    record = Record()
+    seen = Recovery(0.1, 0.2, 0.3, requests=9, failed_requests=1, waited_s=1.0)
+    outcome = Outcome("x", "node1", {Side.SWARM: seen}, {}, 0.0, (), {Side.SWARM: ("redis", "gong-v2")})
+    hold(outcome, record, 300)
+    assert "swarm left down for good: redis, gong-v2" in record.observations[0].why
 
 
 def test_no_side_is_no_pass() -> None:

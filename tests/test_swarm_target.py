@@ -15,6 +15,7 @@ from provisioners.errors import InputError, NotReady, ProvisionError
 from provisioners.shell import CommandResult, Ssh
 from provisioners.swarm_objects import (
     SwarmService,
+    ended_slots,
     parse_node,
     parse_service,
     parse_task,
@@ -86,6 +87,18 @@ def test_restarts_count_the_slots_earlier_tasks():
     other = {**row, "ID": "other", "Slot": 99, "NodeID": "else"}
     tasks = [parse_task(one) for one in (row, old, other)]
     assert restarts(tasks[0], tasks) == 1
+
+
+def test_a_slot_whose_task_completed_and_that_nobody_fills_has_ended():
+    known = service("asana-v2")
+    row = next(one for one in RECORDED["tasks"] if one["ServiceID"] == known.id)
+    done = {**row, "Status": {"State": "complete"}, "DesiredState": "shutdown"}
+    failed = {**row, "Status": {"State": "failed"}, "DesiredState": "shutdown"}
+    heir = {**row, "ID": "heir", "Status": {"State": "preparing"}, "DesiredState": "running"}
+    assert ended_slots(known, [parse_task(row)]) == ()
+    assert len(ended_slots(known, [parse_task(done)])) == 1
+    assert ended_slots(known, [parse_task(failed)]) == ()
+    assert ended_slots(known, [parse_task(done), parse_task(heir)]) == ()
 
 
 def test_recorded_listing_rows_are_read():
@@ -466,3 +479,26 @@ def test_a_secrets_value_travels_on_stdin_only(target):
     assert "--prune --resolve-image never --detach -c - sophia" in deploy
     assert manager.asked[-1][0].startswith(("docker", "rm"))
     assert any(line == "rm -rf /tmp/gonogo.x" for line, _ in manager.asked)
+
+
+def test_a_command_whose_process_never_began_is_asked_for_again(target, monkeypatch):
+    replica = target.replicas("asana-v2")[0]
+    reset = (
+        "OCI runtime exec failed: waiting for init preliminary setup: read init-p: connection reset by peer"
+    )
+    answers = [(126, reset), (126, reset), (0, "")]
+    asked = []
+
+    def run(_self, argv, **_):
+        asked.append(argv)
+        code, words = answers.pop(0)
+        return CommandResult(tuple(argv), "node1", code, "", words, 0.0)
+
+    monkeypatch.setattr(CannedSsh, "run", run)
+    assert target.exec(replica, ["true"]).ok
+    assert len(asked) == 3
+    answers[:] = [(126, "permission denied"), (0, "")]
+    assert not target.exec(replica, ["nothing"]).ok
+    answers[:] = [(126, reset)] * 9
+    assert not target.exec(replica, ["true"]).ok
+    assert len(answers) == 6

@@ -116,6 +116,17 @@ def convert(config: Config, project: Project, tiers: Tiers, cluster: Cluster) ->
     return Workload(bundles, losses, count_keys(project))
 
 
+def with_policies(config: Config, cluster: Cluster, profile: str) -> Config:
+    """Return the config with network policies, where it leaves the choice and something enforces them.
+
+    Not in smoke: its comparison wants no rules on one side only, and it judges no policy.
+    """
+    engine = cluster.extra.get("network_policy_engine", "none")
+    if config.policies is not None or profile == "smoke" or engine in ("", "none"):
+        return config
+    return config.model_copy(update={"policies": True})
+
+
 def placed(cluster: Cluster, workload: Workload) -> Cluster:
     """Return the cluster with the namespace that the converter chose: a core platform has one of its own."""
     return replace(cluster, namespace=workload.bundles[Side.KUBERNETES].namespace)

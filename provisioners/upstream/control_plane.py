@@ -122,6 +122,7 @@ def _controller_manager(layout: Layout) -> list[str]:
     return [
         layout.binary("kubenode"),
         "kube-controller-manager",
+        "--bind-address=127.0.0.1",  # as K3s has it: nobody outside the host reads its metrics
         f"--kubeconfig={kubeconfig}",
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",
@@ -141,6 +142,7 @@ def _scheduler(layout: Layout) -> list[str]:
     return [
         layout.binary("kubenode"),
         "kube-scheduler",
+        "--bind-address=127.0.0.1",
         f"--kubeconfig={kubeconfig}",
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",
