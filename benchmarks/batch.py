@@ -27,8 +27,10 @@ PASS, INCONCLUSIVE, FAIL = 0, 1, 2
 _STRONGEST = 0.95
 _PLAINLY = 1.5
 _SEEN = 1.0
-_LONG = 256
+_SURELY = 2.33
+_LONG = 100
 _BLOCKS = (60, 30)
+_SLOW = 1.1
 
 
 def decide(
@@ -46,7 +48,8 @@ def decide(
         if values.shape[1] < min_windows:
             passed[:] = False
             continue
-        mean, error, freedom = estimates(values)
+        finer = [other for other in logs if other.shape[1] > values.shape[1]]
+        mean, error, freedom = widened(values, finer)
         over = mean - math.log1p(margin)
         passed &= over + _quantiles(alpha, freedom) * error < 0.0
         # Holm rejects anything at all exactly if the smallest chance is under alpha / endpoints.
@@ -54,29 +57,49 @@ def decide(
     return np.where(failed, FAIL, np.where(passed, PASS, INCONCLUSIVE)).astype(np.int8)
 
 
+def widened(values: Floats, finer: Sequence[Floats]) -> tuple[Floats, Floats, Floats]:
+    """Return mean, standard error and degrees of freedom of each row, as `reports.statistics.widened`."""
+    mean, error, freedom = estimates(values)
+    own = _scatter(values)
+    for other in finer:
+        _, error_there, freedom_there = estimates(other)
+        there = _scatter(other)
+        slow = error_there**2 - there
+        total = own + slow
+        use = (slow > (_SLOW - 1.0) * there) & (total > error**2)
+        parts = own**2 / (values.shape[1] - 1.0) + slow**2 / freedom_there
+        error = np.where(use, np.sqrt(np.maximum(total, 0.0)), error)
+        freedom = np.where(use, total**2 / np.where(use, parts, 1.0), freedom)
+    return mean, error, freedom
+
+
+def _scatter(values: Floats) -> Floats:
+    """Return the variance of each row's mean if its values were independent."""
+    return np.asarray(values.var(axis=1, ddof=1) / values.shape[1])
+
+
 def estimates(values: Floats) -> tuple[Floats, Floats, Floats]:
     """Return mean, standard error and degrees of freedom of each row, as `reports.statistics.estimate`."""
-    mean, error, freedom = _lag_one(values)
+    mean, error, freedom = _lag_one(values, _SURELY, _SURELY)
     for count in _BLOCKS if values.shape[1] >= _LONG else ():
         blocks = _means(values, count)
-        _, slow, few = _lag_one(blocks)
-        scatter = blocks.var(axis=1, ddof=1) / count
-        plainly = scatter > (1.0 + _PLAINLY * math.sqrt(2.0 / (count - 1))) * error**2
+        _, slow, few = _lag_one(blocks, _SEEN, _PLAINLY)
+        plainly = _scatter(blocks) > (1.0 + _PLAINLY * math.sqrt(2.0 / (count - 1))) * error**2
         use = plainly & (slow > error)
         error, freedom = np.where(use, slow, error), np.where(use, few, freedom)
     return mean, error, freedom
 
 
-def _lag_one(values: Floats) -> tuple[Floats, Floats, Floats]:
+def _lag_one(values: Floats, least: float, plainly: float) -> tuple[Floats, Floats, Floats]:
     count = values.shape[1]
     mean = values.mean(axis=1)
     centred = values - mean[:, None]
     squares = np.einsum("ij,ij->i", centred, centred)
     lag = np.einsum("ij,ij->i", centred[:, :-1], centred[:, 1:]) / np.where(squares > 0.0, squares, 1.0)
     seen = lag * math.sqrt(count)
-    found = np.where(seen > _SEEN, lag + (1.0 + 3.0 * lag) / count, 0.0)
-    plain = seen > _PLAINLY
-    found = np.where(plain, found + np.sqrt(np.maximum(1.0 - found * found, 0.0) / count), found)
+    found = np.where(seen > least, lag + (1.0 + 3.0 * lag) / count, 0.0)
+    more = found + np.sqrt(np.maximum(1.0 - found * found, 0.0) / count)
+    found = np.where((seen > least) & (seen > plainly), more, found)
     correlation = np.clip(found, 0.0, _STRONGEST)
     effective = np.maximum(count * (1.0 - correlation) / (1.0 + correlation), 2.0)
     variance = squares / count / (1.0 - 1.0 / effective)

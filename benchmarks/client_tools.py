@@ -1,4 +1,4 @@
-"""What `client_goals` runs: an nginx of its own, and load tools that take turns on one CPU."""
+"""What the `client_*` benchmarks run: an nginx of its own, and load tools that take turns on one CPU."""
 
 from __future__ import annotations
 
@@ -17,17 +17,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadtests.host import read_tick, steal_share
-from loadtests.plan import make_plan
+from benchmarks.tools import ToolFailed
+from loadtests.client import READY, client_command
+from loadtests.host import cpu_share
+from loadtests.plan import SAMPLES_FILE, TICKS_FILE, make_plan
 from loadtests.profile import HEALTH, LoadProfile, LoadTargets, Server
+from loadtests.record import read_log
+from loadtests.sample import read_samples
 from loadtests.summarize import quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from loadtests.record import LogLines
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVER_CPU, CLIENT_CPU = 0, 1
 CONNECTIONS = 32
+_LEAD_NS = 500_000_000
+_LIMIT_S = 20.0
 _LOCUST = """
 import json, os, time
 from locust import FastHttpUser, HttpUser, constant, constant_throughput, events, task
@@ -35,7 +43,7 @@ rate = float(os.environ["BENCH_RATE"])
 users = int(os.environ["BENCH_USERS"])
 times = []
 
-class Fast(FastHttpUser):
+class Get({base}):
     wait_time = constant_throughput(rate / users) if rate else constant(0)
 
     @task
@@ -102,19 +110,6 @@ class Nginx:
         )
 
 
-@dataclass(frozen=True)
-class Used:
-    """What one tool did in one turn."""
-
-    requests: int
-    cpu_s: float
-    steal: float
-
-    @property
-    def per_cpu_s(self) -> float:
-        return self.requests / self.cpu_s
-
-
 def _pinned(command: list[str], **more: Any) -> tuple[str, float]:
     """Run on the client's CPU; return what it printed and its CPU seconds, start-up included."""
     process = subprocess.Popen(
@@ -153,13 +148,15 @@ def hey(url: str, seconds: float) -> tuple[int, float]:
     return int(re.findall(r"\[200\]\s+(\d+) responses", text)[0]), cpu_s
 
 
-def fast_http_user(url: str, seconds: float, rate: float = 0, users: int = CONNECTIONS) -> dict[str, Any]:
-    """Run FastHttpUser; its CPU is taken inside, from the end of spawning, to its advantage."""
+def locust_user(
+    url: str, seconds: float, rate: float = 0, users: int = CONNECTIONS, *, base: str = "FastHttpUser"
+) -> dict[str, Any]:
+    """Run a Locust user; its CPU is taken inside, from the end of spawning, to its advantage."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "fast.py").write_text(_LOCUST, encoding="utf-8")
+        (Path(folder) / "user.py").write_text(_LOCUST.replace("{base}", base), encoding="utf-8")
         out = Path(folder) / "out.json"
         told = {"BENCH_RATE": str(rate), "BENCH_USERS": str(users), "BENCH_OUT": str(out)}
-        command = [sys.executable, "-m", "locust", "-f", f"{folder}/fast.py", "--headless", "-u", str(users)]
+        command = [sys.executable, "-m", "locust", "-f", f"{folder}/user.py", "--headless", "-u", str(users)]
         command += [
             "-r",
             str(users),
@@ -176,6 +173,31 @@ def fast_http_user(url: str, seconds: float, rate: float = 0, users: int = CONNE
         return found
 
 
+@dataclass(frozen=True)
+class Sent:
+    """What the client's process left of a run: its rows, its CPU (1 is a core), and its readings."""
+
+    rows: Any
+    cpu: float
+    log: LogLines
+
+    @property
+    def latency_ms(self) -> Any:
+        """Latencies from the planned time."""
+        return (self.rows["done_ns"] - self.rows["planned_ns"]) / 1e6
+
+    @property
+    def lag_us(self) -> Any:
+        """How late each request was sent that was sent at all."""
+        sent = self.rows["sent_ns"] > 0
+        return (self.rows["sent_ns"][sent] - self.rows["planned_ns"][sent]) / 1e3
+
+    @property
+    def dropped(self) -> int:
+        """How many were never sent."""
+        return int((self.rows["sent_ns"] == 0).sum())
+
+
 def ours_open(
     url: str,
     rate: float,
@@ -184,9 +206,11 @@ def ours_open(
     drop_after_s: float = 5.0,
     senders: int = 48,
     plain: bool = False,
-) -> tuple[Path, dict[str, Any]]:
-    """Run the client process at a rate; return its folder and its end. The caller removes the folder."""
-    folder = Path(tempfile.mkdtemp(prefix="goals-"))
+) -> Sent:
+    """Run the client's process at a rate on its CPU; `plain` gives it no priority of its own.
+
+    Raises ToolFailed when it does not get ready, fails, or runs over its bound.
+    """
     profile = LoadProfile(
         "goal",
         rate,
@@ -198,19 +222,37 @@ def ours_open(
         max_extension=1.0,
     )
     targets = LoadTargets((Server("server", url, url, health_path="/"),))
-    make_plan(profile, targets, cpus=None if plain else str(CLIENT_CPU)).save(folder)
-    command = [sys.executable, "-m", "loadtests.client", "--plan", str(folder)]
-    if plain:
-        command = [sys.executable, "-m", "benchmarks.client_turn", "--plan", str(folder)]
-    _pinned(command)
-    return folder, json.loads((folder / "client.json").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory(prefix="gonogo-client-") as name:
+        folder = Path(name)
+        make_plan(profile, targets, cpus=None if plain else str(CLIENT_CPU)).save(folder)
+        command = client_command(folder)
+        if plain:
+            command = [sys.executable, "-m", "benchmarks.client_turn", "--plan", str(folder)]
+        _run_sender(["taskset", "-c", str(CLIENT_CPU), *command], 3 * seconds + _LIMIT_S)
+        log = read_log(folder / TICKS_FILE)
+        span = (log.ticks[0].at_ns, log.ticks[-1].at_ns)
+        return Sent(read_samples(folder / SAMPLES_FILE), cpu_share(log.ticks, *span), log)
 
 
-def take_turn(run: Callable[[], tuple[int, float]]) -> Used:
-    before = read_tick()
-    requests, cpu_s = run()
-    after = read_tick()
-    return Used(requests, cpu_s, steal_share((before, after), before.at_ns, after.at_ns))
+def _run_sender(command: list[str], limit_s: float) -> None:
+    """Start a sending process, tell it to begin, and see it to its end within a bound."""
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None  # noqa: S101  pipes were asked for
+    assert process.stdout is not None  # noqa: S101
+    try:
+        if process.stdout.readline().strip() != READY:
+            raise ToolFailed(f"{' '.join(command)}: it did not get ready")
+        process.stdin.write(f"{time.monotonic_ns() + _LEAD_NS}\n")
+        process.stdin.flush()
+        if process.wait(limit_s):
+            raise ToolFailed(f"{' '.join(command)}: exit status {process.returncode}")
+    except subprocess.TimeoutExpired as error:
+        raise ToolFailed(f"{' '.join(command)}: not done within {limit_s:g} s") from error
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
 
 
 def truth_ms(port: int, count: int) -> float:

@@ -34,8 +34,8 @@ def plain(folder: str) -> int:
 
     from loadtests.client import main as client
 
-    with mock.patch("loadtests.priority.claim_cpu"):
-        return client(["--plan", folder])
+    with mock.patch("loadtests.client.claim_cpu"):
+        return client([folder])
 
 
 def _failed(folder: Path) -> int:

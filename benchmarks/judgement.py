@@ -2,33 +2,29 @@
 
 Twins are simulated request by request from a seed (latencies of a 5 ms server, lognormal
 with sigma 0.4, under drift, modes, tails and stalls), and every judge decides over the
-same logs. Then twins are recorded: two delay servers under the real load, whose windows are
-resampled in blocks. Decisions are those of `benchmarks.batch`, which tests hold against
-`reports.compare`.
+same logs. Then twins are recorded (`benchmarks.twins`). Decisions are those of
+`benchmarks.batch`, which tests hold against `reports.compare`.
 
-    python -m benchmarks.judgement [--quick]
+    python -m benchmarks.judgement [--quick] [--live N]
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import shutil
-import sys
-import tempfile
-from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.batch import FAIL, INCONCLUSIVE, PASS, decide
-from benchmarks.common import Bar, Row, free_port, not_measured, server, wait_for_port
+from benchmarks.batch import FAIL, PASS
+from benchmarks.common import Bar, Row
+from benchmarks.decisions import POWER, QUANTILES, RATE_A_SIDE, SECONDS, SMOKE, counts_of, ours, share_row
 from benchmarks.judges import five_percent, kayenta, mann_whitney
 from benchmarks.table import plain
+from benchmarks.twins import Recording, recorded
+from loadtests.harrell_davis import weights
 from loadtests.windows import samples_needed
-from reports.statistics import share_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,12 +33,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-QUANTILES = (0.5, 0.95, 0.99)
-SMOKE = (0.5, 0.95)
-_SECONDS = 60
-_RATE_A_SIDE = 500
 _CHUNK = 50
-_BOUND = 0.025
 _DRIFT = 0.9
 _MARGIN = 0.10
 _SHAPES = (
@@ -51,14 +42,12 @@ _SHAPES = (
     "drift 5 %",
     "drift 10 %",
     "correlated",
+    "correlated tail",
     "bimodal",
     "heavy tail",
     "stalls",
 )
-# The true slowdowns that G7 wants found, by quantile.
-_POWER = {0.5: 1.02, 0.95: 1.03, 0.99: 1.055}
-_BLOCK_S = 5.0
-_RECORD_S = 120.0
+_RECORDING = Recording(2, 120.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +84,19 @@ def _joined(pairs: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
 def _chunk(draw: np.random.Generator, shape: str, runs: int) -> Logs:
     spread = float(shape.split()[1]) / 100 if shape.startswith("drift") else 0.0
     walk = _ar1(draw, _DRIFT, spread, runs)  # the machine's, so both sides share it
-    sides = [_latencies(draw, shape, runs) * np.exp(walk).repeat(_RATE_A_SIDE, axis=1) for _ in range(2)]
+    sides = [_latencies(draw, shape, runs) * np.exp(walk).repeat(RATE_A_SIDE, axis=1) for _ in range(2)]
     paired, seconds, whole = {}, {}, {}
     for q in QUANTILES:
-        a, b = (_windows(side, samples_needed(q), q) for side in sides)
+        a, b = (_smoothed(side, samples_needed(q), q) for side in sides)
         paired[q] = np.log(b / a)
-        seconds[q] = (_windows(sides[0], _RATE_A_SIDE, q), _windows(sides[1], _RATE_A_SIDE, q))
+        seconds[q] = (_windows(sides[0], RATE_A_SIDE, q), _windows(sides[1], RATE_A_SIDE, q))
         whole[q] = tuple(_windows(side, side.shape[1], q)[:, 0] for side in sides)
     return Logs(paired, seconds, whole)  # type: ignore[arg-type]
 
 
 def _latencies(draw: np.random.Generator, shape: str, runs: int) -> Floats:
     """Return one side's latencies in ms (runs x requests), in the order they were sent."""
-    size = (runs, _SECONDS * _RATE_A_SIDE)
+    size = (runs, SECONDS * RATE_A_SIDE)
     values = 5.0 * np.exp(0.4 * draw.standard_normal(size, np.float32))
     found: Floats = np.asarray(values, np.float64)
     match shape:
@@ -116,16 +105,19 @@ def _latencies(draw: np.random.Generator, shape: str, runs: int) -> Floats:
         case "heavy tail":
             found *= 1.0 + 0.05 * draw.pareto(1.5, size)
         case "correlated":  # each side's own queue, for about two seconds at a time
-            found *= np.exp(_ar1(draw, 0.6, 0.03, runs)).repeat(_RATE_A_SIDE, axis=1)
+            found *= np.exp(_ar1(draw, 0.6, 0.03, runs)).repeat(RATE_A_SIDE, axis=1)
+        case "correlated tail":  # one request in twelve is slow, and each side's slow ones drift together
+            tail = 3.0 * np.exp(_ar1(draw, 0.6, 0.1, runs)).repeat(RATE_A_SIDE, axis=1)
+            found *= np.where(draw.random(size, np.float32) < 1 / 12, tail, 1.0)
         case "stalls":  # half a second in which requests wait for its end, about twice a minute
             found += _stalls(draw, runs)
     return found
 
 
 def _stalls(draw: np.random.Generator, runs: int) -> Floats:
-    length = _RATE_A_SIDE // 2
-    waits = np.zeros((runs, _SECONDS * _RATE_A_SIDE))
-    left_ms = np.arange(length, 0, -1) * (1000.0 / _RATE_A_SIDE)
+    length = RATE_A_SIDE // 2
+    waits = np.zeros((runs, SECONDS * RATE_A_SIDE))
+    left_ms = np.arange(length, 0, -1) * (1000.0 / RATE_A_SIDE)
     for row in range(runs):
         for _ in range(int(draw.poisson(2.0))):
             start = int(draw.integers(0, waits.shape[1] - length))
@@ -135,7 +127,7 @@ def _stalls(draw: np.random.Generator, runs: int) -> Floats:
 
 def _ar1(draw: np.random.Generator, phi: float, spread: float, runs: int) -> Floats:
     """Return a walk by second (runs x seconds) with standard deviation `spread`."""
-    steps = draw.normal(0.0, spread * math.sqrt(1.0 - phi * phi), (_SECONDS + 50, runs))
+    steps = draw.normal(0.0, spread * math.sqrt(1.0 - phi * phi), (SECONDS + 50, runs))
     for index in range(1, len(steps)):
         steps[index] += phi * steps[index - 1]
     return np.asarray(steps[50:].T)
@@ -152,13 +144,16 @@ def _windows(values: Floats, samples: int, q: float) -> Floats:
     return np.asarray(ranked[..., low] + (place - low) * (ranked[..., high] - ranked[..., low]), np.float64)
 
 
+def _smoothed(values: Floats, samples: int, q: float) -> Floats:
+    """Return the quantile that we compare by, of consecutive windows, runs x windows."""
+    runs, given = values.shape[0], weights(samples, q)
+    cut = values[:, : values.shape[1] // samples * samples].reshape(runs, -1, samples)
+    ranked = np.partition(cut, given.first, axis=2)[..., given.first :]
+    ranked.sort(axis=2)
+    return np.asarray(ranked[..., : given.end - given.first] @ given.values)
+
+
 # -- decisions ---------------------------------------------------------------------------
-
-
-def ours(logs: Logs, quantiles: Sequence[float], ratio: float, margin: float) -> Counter[int]:
-    """Return how often we say PASS, INCONCLUSIVE and FAIL when B is `ratio` times slower."""
-    paired = [logs.paired[q] + math.log(ratio) for q in quantiles]
-    return Counter(decide(paired, margin=margin).tolist())
 
 
 def theirs(logs: Logs, q: float, ratio: float) -> dict[str, int]:
@@ -172,54 +167,42 @@ def theirs(logs: Logs, q: float, ratio: float) -> dict[str, int]:
     }
 
 
-def _share(
-    goal: str, what: str, hits: int, trials: int, *, peer: str = "", bar: Bar | None = None, note: str = ""
-) -> Row:
-    """Return the row of a share in per cent with its exact 95 % interval."""
-    low, high = share_bounds(hits, trials, _BOUND)
-    return Row(goal, what, 100.0 * hits / trials, "%", peer, bar, 100.0 * low, 100.0 * high, trials, note)
-
-
-def _counts(found: Counter[int]) -> str:
-    return f"go {found[PASS]}, inconclusive {found[INCONCLUSIVE]}, no-go {found[FAIL]}"
-
-
 def _twin_rows(logs: Logs, shape: str, runs: int) -> Iterator[Row]:
     """False no-go of equal sides at margin 0 and at 10 %, and what peers say of the same logs."""
     under = Bar("<=", 1.0)
     for name, quantiles in (("p50 p95", SMOKE), ("p50 p95 p99", QUANTILES)):
-        found = ours(logs, quantiles, 1.0, 0.0)
+        found = ours(logs.paired, quantiles, 1.0, 0.0)
         what = f"false no-go, {shape}, {name}, margin 0"
-        yield _share("G6", what, found[FAIL], runs, bar=under, note=_counts(found))
-    found = ours(logs, QUANTILES, 1.0, _MARGIN)
+        yield share_row("G6", what, found[FAIL], runs, bar=under, note=counts_of(found))
+    found = ours(logs.paired, QUANTILES, 1.0, _MARGIN)
     what = f"false no-go, {shape}, p50 p95 p99, margin 10 %"
-    yield _share("G6", what, found[FAIL], runs, bar=under, note=_counts(found))
+    yield share_row("G6", what, found[FAIL], runs, bar=under, note=counts_of(found))
     for q in SMOKE:
         for peer, hits in theirs(logs, q, 1.0).items():
             what = f"its false no-go, {shape}, p{100 * q:g}"
-            yield _share("", what, hits, runs, peer=peer)
+            yield share_row("", what, hits, runs, peer=peer)
 
 
 def _margin_rows(logs: Logs, shape: str, runs: int) -> Iterator[Row]:
     """False go when B is slower by exactly the margin."""
     for margin in (0.02, _MARGIN):
-        found = ours(logs, SMOKE, 1.0 + margin, margin)
+        found = ours(logs.paired, SMOKE, 1.0 + margin, margin)
         what = f"false go, {shape}, p50 p95, slower by the margin of {100 * margin:g} %"
-        yield _share("G8", what, found[PASS], runs, bar=Bar("<=", 1.0), note=_counts(found))
-    alone = ours(logs, (0.95,), 1.02, 0.02)
-    yield _share("G8", f"false go, {shape}, p95 alone, margin 2 %", alone[PASS], runs, bar=Bar("<=", 1.0))
+        yield share_row("G8", what, found[PASS], runs, bar=Bar("<=", 1.0), note=counts_of(found))
+    alone = ours(logs.paired, (0.95,), 1.02, 0.02)
+    yield share_row("G8", f"false go, {shape}, p95 alone, margin 2 %", alone[PASS], runs, bar=Bar("<=", 1.0))
     for peer, hits in theirs(logs, 0.95, 1.02).items():
-        yield _share("", f"its go at +2 % p95, {shape}", runs - hits, runs, peer=peer)
+        yield share_row("", f"its go at +2 % p95, {shape}", runs - hits, runs, peer=peer)
 
 
 def _power_rows(logs: Logs, runs: int) -> Iterator[Row]:
     """How often the slowdowns of G7 are found at margin 0, endpoint by endpoint."""
-    for q, ratio in _POWER.items():
-        found = ours(logs, (q,), ratio, 0.0)
+    for q, ratio in POWER.items():
+        found = ours(logs.paired, (q,), ratio, 0.0)
         what = f"p{100 * q:g} slower by {100 * (ratio - 1):.1f} % is found in 60 s"
-        yield _share("G7", what, found[FAIL], runs, bar=Bar(">=", 95.0), note=_counts(found))
+        yield share_row("G7", what, found[FAIL], runs, bar=Bar(">=", 95.0), note=counts_of(found))
         for peer, hits in theirs(logs, q, ratio).items():
-            yield _share(
+            yield share_row(
                 "", f"it finds p{100 * q:g} slower by {100 * (ratio - 1):.1f} %", hits, runs, peer=peer
             )
 
@@ -237,88 +220,26 @@ def simulated(runs: int, shapes: Sequence[str]) -> list[Row]:
     return rows
 
 
-# -- recorded twins ----------------------------------------------------------------------
-
-
-def record(seconds: float, rate_per_s: float) -> Mapping[float, Floats] | str:
-    """Load two delay servers that differ only in their seed; return log ratios by window, or why not."""
-    from loadtests.profile import HEALTH, LoadProfile, LoadTargets, Server
-    from loadtests.run import run_load
-    from loadtests.summarize import summarize
-
-    ports = free_port(), free_port()
-    argv = [[sys.executable, "-m", "benchmarks.delay_server", "--port", str(port)] for port in ports]
-    folder = Path(tempfile.mkdtemp(prefix="gonogo-judgement-"))
-    profile = LoadProfile(
-        "twins", rate_per_s, seconds, 3.0, workloads=((HEALTH, 1),), quantiles=QUANTILES, seed=1
-    )
-    try:
-        with server([*argv[0], "--seed", "11"]), server([*argv[1], "--seed", "12"]):
-            for port in ports:
-                wait_for_port(port)
-            urls = [f"http://127.0.0.1:{port}" for port in ports]
-            run = run_load(profile, LoadTargets((Server("twin", urls[0], urls[1]),)), folder)
-        if not run.complete:
-            return run.reason.split("\n", 1)[0]
-        rows = summarize(folder).windows
-        return {
-            q: np.array([math.log(w.kubernetes_ms / w.swarm_ms) for w in rows if w.quantile == q])
-            for q in QUANTILES
-        }
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def resampled(windows: Floats, window_s: float, runs: int, draw: np.random.Generator) -> Floats:
-    """Return runs of 60 s, made of blocks of 5 s of the recording, centred on its mean.
-
-    Blocks keep the correlation between neighbours; centring makes the twins equal, as they are.
-    """
-    block = max(1, min(round(_BLOCK_S / window_s), len(windows) // 4))
-    wanted = round(_SECONDS / window_s)
-    starts = draw.integers(0, len(windows) - block + 1, (runs, math.ceil(wanted / block)))
-    places = (starts[..., None] + np.arange(block)).reshape(runs, -1)[:, :wanted]
-    return np.asarray((windows - windows.mean())[places])
-
-
-def recorded(runs: int, seconds: float, rate_per_s: float = 2.0 * _RATE_A_SIDE) -> list[Row]:
-    """Return the rows of the recorded twins."""
-    what = f"recorded twins, {seconds:.0f} s at {rate_per_s:.0f} requests/s"
-    found = record(seconds, rate_per_s)
-    if isinstance(found, str):
-        return [not_measured("G6", what, "%", found)]
-    draw = np.random.default_rng(3)
-    made = {q: resampled(values, seconds / len(values), runs, draw) for q, values in found.items()}
-    logs: Any = Logs(made, {}, {})
-    twins = ours(logs, SMOKE, 1.0, 0.0)
-    at_margin = ours(logs, SMOKE, 1.02, 0.02)
-    rows = [
-        _share("G6", f"false no-go, {what}, p50 p95, margin 0", twins[FAIL], runs, bar=Bar("<=", 1.0),
-               note=_counts(twins)),
-        _share("G8", f"false go, {what}, p50 p95, slower by the margin of 2 %", at_margin[PASS], runs,
-               bar=Bar("<=", 1.0), note=_counts(at_margin)),
-    ]  # fmt: skip
-    for q, ratio in _POWER.items():
-        power = ours(logs, (q,), ratio, 0.0)
-        slower = f"p{100 * q:g} slower by {100 * (ratio - 1):.1f} % is found, {what}"
-        rows.append(_share("G7", slower, power[FAIL], runs, bar=Bar(">=", 95.0), note=_counts(power)))
-    return rows
-
-
 def run(quick: bool) -> list[Row]:
     """Return the rows of G6, G7 and G8."""
     if quick:
-        return simulated(300, ("lognormal", "drift 10 %")) + recorded(1_000, 20.0)
-    return simulated(1_000, _SHAPES) + recorded(2_000, _RECORD_S)
+        return simulated(300, ("lognormal", "correlated")) + recorded(1_000, Recording(1, 20.0))
+    return simulated(1_000, _SHAPES) + recorded(2_000, _RECORDING)
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table; `--live` records as many decisions of 60 s as are asked for, and nothing else."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true")
-    print(plain(run(parser.parse_args().quick)))
+    parser.add_argument("--live", type=int, metavar="N", help="N live decisions alone, a minute each")
+    options = parser.parse_args()
+    if options.live:
+        parts = math.ceil(options.live / 2)
+        print(plain(recorded(2_000, Recording(parts, 2.0 * SECONDS))))
+        return
+    print(plain(run(options.quick)))
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def run_closed_loop(
     """
     resolve_all([endpoint])
     notes = introduce_all([endpoint]) if is_rpc(workload) else []
-    log = RunLog(folder, timings=True)
+    log = RunLog(folder)
     loop = ClosedLoop(endpoint, workload, log, connections=connections, timeout_s=timeout_s)
     try:
         with no_collection():

@@ -11,13 +11,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadtests.client import ENDED_EARLY, READY, client_command
 from loadtests.plan import SAMPLES_FILE, TICKS_FILE, LoadPlan
 from loadtests.sample import TIMES, TIMES_FILE, read_samples_from
-from loadtests.sender import READY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +30,7 @@ _MOST_ROWS = 20_000
 class Engine:
     """One sender of a plan, in `folder`."""
 
-    def __init__(self, plan: LoadPlan, folder: Path) -> None:
+    def __init__(self, plan: LoadPlan, folder: Path, *, ca_file: Path | None = None) -> None:
         plan.save(folder)
         for name in (SAMPLES_FILE, TICKS_FILE, TIMES_FILE):
             (folder / name).unlink(missing_ok=True)
@@ -40,7 +39,7 @@ class Engine:
         self._line_bytes = 0
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtests.sender", str(folder)],
+            client_command(folder, ca_file),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=folder,
@@ -68,7 +67,7 @@ class Engine:
     def failure(self) -> str:
         """Why the sender did not do its work; empty while it runs, and when it was stopped or done."""
         code = self._process.poll()
-        if code is None or code in (0, 1):
+        if code is None or code in (0, ENDED_EARLY):
             return ""
         if code < 0:
             return f"the sending process was killed by {signal.Signals(-code).name}"

@@ -326,7 +326,7 @@ def run_open_loop(
     if any(is_rpc(name) and name != SESSION for name in workloads):
         reachable = [endpoint for endpoint in endpoints if endpoint.address]
         notes += introduce_all(reachable, min(plan.profile.timeout_s, _HANDSHAKE_S))
-    log = RunLog(folder, timings=True)
+    log = RunLog(folder)
     loop = OpenLoop(plan, endpoints, log, limits=limits, on_progress=on_progress)
     complete = False
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from loadtests.host import Tick, read_tick
 from loadtests.plan import SAMPLES_FILE, TICKS_FILE
 from loadtests.profile import SIDES
-from loadtests.sample import TIMES_FILE, ErrorKind, Sample, SampleWriter
+from loadtests.sample import TIMES_FILE, ErrorKind, SampleWriter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +40,13 @@ class Totals:
 class RunLog:
     """What one load run leaves in its folder; `rounds` is how many judged rounds are planned by now."""
 
-    def __init__(self, folder: Path, *, timings: bool = False) -> None:
+    def __init__(self, folder: Path) -> None:
         self.ticks: list[Tick] = []
         self.closed = False
         self.rounds = 0
         self._samples = SampleWriter(folder / SAMPLES_FILE)
         self._lines = (folder / TICKS_FILE).open("w", encoding="utf-8", buffering=1)
-        self._times = SampleWriter(folder / TIMES_FILE) if timings else None
+        self._times = SampleWriter(folder / TIMES_FILE)
         self.totals = Totals()
         self._seen: set[tuple[str, str, str]] = set()
 
@@ -60,28 +60,10 @@ class RunLog:
         )
         self.tick()
 
-    def on_request(self, context: dict[str, Any] | None = None, **_: Any) -> None:
-        """Listen to Locust's request event: keep the exact sample, if one came with it."""
-        sample = (context or {}).get("sample")
-        if isinstance(sample, Sample) and not self.closed:
-            self.append(sample)
-
-    def append(self, sample: Sample) -> None:
-        """Keep one request."""
-        side = SIDES[sample.side]
-        self._samples.append(sample)
-        self.totals.errors[side] += sample.error is not ErrorKind.NONE
-        if sample.error is ErrorKind.DROPPED:
-            self.totals.dropped += 1
-            return
-        self.totals.sent[side] += 1
-        self.totals.late += sample.sent_ns - sample.planned_ns > LATE_NS
-
     def write(self, rows: bytearray, times: bytearray) -> None:
         """Keep requests whose rows and timings are packed already; who packs them counts them."""
         self._samples.write(rows)
-        if self._times is not None:
-            self._times.write(times)
+        self._times.write(times)
 
     def first_error(self, side: str, server: str, error: ErrorKind, detail: str) -> None:
         """Keep what the first error of each kind, server and side said; the rest are counted."""
@@ -112,8 +94,7 @@ class RunLog:
         self.tick()
         self._line(end=end, rounds=self.rounds)
         self._samples.close()
-        if self._times is not None:
-            self._times.close()
+        self._times.close()
         self._lines.close()
         self.closed = True
 

@@ -22,7 +22,7 @@ from reports.comparison import (
     Rules,
     read_inputs,
 )
-from reports.endpoint import Sight, asked, interval, judged, look
+from reports.endpoint import Sight, interval, judged, look_at_all
 from reports.error_count import count, count_errors
 from reports.judge import worst
 from reports.model import Evidence, Status, Window
@@ -60,7 +60,7 @@ def compare(
     `errors` counts requests by side: {"swarm": {"sent": n, "failed": k}, "kubernetes": ...}.
     """
     rules, conditions = rules or Rules(), conditions or Conditions()
-    sights = [look(name, quantile, windows, rules) for name, quantile in asked(windows, rules)]
+    sights = look_at_all(windows, rules)
     endpoints = tuple(judged(sights, rules))
     counted = count_errors(errors, rules)
     invalid = [*_badly_made(conditions, rules), *_badly_seen(sights, errors, counted, rules)]

@@ -22,15 +22,18 @@ _STRONGEST = 0.95
 _PLAINLY = 1.5
 _MOST_STEPS = 60
 _SEEN = 1.0
-_LONG = 256
+_SURELY = 2.33
+_LONG = 100
 _BLOCKS = (60, 30)
+_SLOW = 1.1
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A mean with its standard error, the degrees of freedom of that error, and what it rests on.
 
-    `effective` is how many independent values the correlated ones are worth.
+    `effective` is how many independent values the correlated ones are worth; `scatter` is the
+    error that as many independent values of this spread would have.
     """
 
     mean: float
@@ -39,6 +42,7 @@ class Estimate:
     count: int
     effective: float
     correlation: float
+    scatter: float
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -46,38 +50,66 @@ def estimate(values: Sequence[float]) -> Estimate:
 
     Neighbouring windows share drift, so n of them are worth n (1 - r) / (1 + r) independent
     ones; r is the lag-1 correlation, corrected for the downward bias that it has in short
-    series, and 0 unless it is over its own standard error. Where it is plainly there (1.5
-    standard errors), one standard error is added: too low costs more than too high.
+    series. It is 0 unless it is over 2.33 of its own standard errors (1 % of independent
+    series), and then one standard error is added: too low costs more than too high.
 
-    Slow drift under fast noise hardly shows at lag 1. In long series (256 values and more)
+    Slow drift under fast noise hardly shows at lag 1. In long series (100 values and more)
     the means of 60 and of 30 blocks are looked at too, and where they scatter plainly more
-    than lag 1 says, the error is theirs. Needs at least 3 values.
+    (1.5 standard errors) than lag 1 says, the error is theirs. Needs at least 3 values.
     """
-    found = _lag_one(values)
+    found = _lag_one(values, _SURELY, _SURELY)
     for count in _BLOCKS if len(values) >= _LONG else ():
         blocks = _means(values, count)
-        slow = _lag_one(blocks)
-        squares = math.fsum((block - slow.mean) ** 2 for block in blocks)
-        scatter = squares / (count - 1) / count
+        slow = _lag_one(blocks, _SEEN, _PLAINLY)
         plainly = 1.0 + _PLAINLY * math.sqrt(2.0 / (count - 1))
-        if scatter > plainly * found.error**2 and slow.error > found.error:
+        if slow.scatter**2 > plainly * found.error**2 and slow.error > found.error:
             found = replace(found, error=slow.error, freedom=slow.freedom, effective=slow.effective)
     return found
 
 
-def _lag_one(values: Sequence[float]) -> Estimate:
+def widened(found: Estimate, finer: Sequence[Estimate]) -> Estimate:
+    """Return an estimate whose error is at least its own scatter and what drifts slowly in `finer` ones.
+
+    A high quantile has few windows, in which drift cannot be told from noise. The same load's
+    lower quantiles have many, and what drifts them drifts the high one too: the variance that
+    correlation adds to their means is added to the scatter here. Degrees of freedom are
+    Welch and Satterthwaite's.
+    """
+    for other in finer:
+        slow = other.error**2 - other.scatter**2
+        if not slow > (_SLOW - 1.0) * other.scatter**2:
+            continue
+        total = found.scatter**2 + slow
+        if total > found.error**2:
+            parts = found.scatter**4 / (found.count - 1.0) + slow**2 / other.freedom
+            found = replace(
+                found,
+                error=math.sqrt(total),
+                freedom=total**2 / parts,
+                effective=max(found.count * found.scatter**2 / total, 1.0),
+            )
+    return found
+
+
+def _lag_one(values: Sequence[float], seen: float, plainly: float) -> Estimate:
     count = len(values)
     mean = math.fsum(values) / count
     centred = [value - mean for value in values]
     squares = math.fsum(value * value for value in centred)
     if squares <= 0.0:
-        return Estimate(mean, 0.0, count - 1.0, count, float(count), 0.0)
+        return Estimate(mean, 0.0, count - 1.0, count, float(count), 0.0, 0.0)
     lag = math.fsum(a * b for a, b in itertools.pairwise(centred)) / squares
-    correlation = _corrected(lag, count)
+    correlation = _corrected(lag, count, seen, plainly)
     effective = max(count * (1.0 - correlation) / (1.0 + correlation), 2.0)
     variance = squares / count / (1.0 - 1.0 / effective)
     return Estimate(
-        mean, math.sqrt(variance / effective), max(effective - 1.0, 1.0), count, effective, correlation
+        mean=mean,
+        error=math.sqrt(variance / effective),
+        freedom=max(effective - 1.0, 1.0),
+        count=count,
+        effective=effective,
+        correlation=correlation,
+        scatter=math.sqrt(squares / (count - 1) / count),
     )
 
 
@@ -87,13 +119,17 @@ def _means(values: Sequence[float], count: int) -> list[float]:
     return [math.fsum(values[first:end]) / (end - first) for first, end in itertools.pairwise(ends)]
 
 
-def _corrected(lag: float, count: int) -> float:
-    """Return the lag-1 correlation to reckon with, from the one seen in a short series."""
-    seen = lag * math.sqrt(count)
-    if seen <= _SEEN:
+def _corrected(lag: float, count: int, seen: float, plainly: float) -> float:
+    """Return the lag-1 correlation to reckon with, from the one seen in a short series.
+
+    `seen` and `plainly` are in standard errors: below the first there is none, over the second one
+    standard error is added.
+    """
+    errors = lag * math.sqrt(count)
+    if errors <= seen:
         return 0.0
     found = lag + (1.0 + 3.0 * lag) / count
-    if seen > _PLAINLY:
+    if errors > plainly:
         found += math.sqrt(max(1.0 - found * found, 0.0) / count)
     return min(max(found, 0.0), _STRONGEST)
 

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import ipaddress
-import os
 import socket
 import ssl
 import subprocess
@@ -19,7 +18,7 @@ import pytest
 
 from loadtests import open_loop
 from loadtests.buckets import read_histogram, write_histograms
-from loadtests.client import ClientProcess, client_command
+from loadtests.client import client_command
 from loadtests.endpoint import make_endpoints
 from loadtests.errors import LoadInputError, LoadRefused
 from loadtests.open_loop import OpenLoop, awake_ns, run_open_loop
@@ -234,7 +233,7 @@ def test_health_looks_at_the_status_only(tmp_path):
 
 def test_an_idle_connection_that_the_server_closed_is_repeated_once_and_counted(tmp_path):
     with serving(ways.closes_idle) as (server,):
-        ran = drive(tmp_path, {"one": server.url}, workloads=(TOOLS_LIST,), rate=100)
+        ran = drive(tmp_path, {"one": server.url}, workloads=(TOOLS_LIST,), rate=100, timeout_s=2.0)
     assert set(ran.rows["error"]) == {ErrorKind.NONE}
     retried = (ran.rows["flags"] & RETRIED) != 0
     assert ran.end.retried == retried.sum() >= 2
@@ -321,7 +320,7 @@ def test_tls_is_checked_by_chain_and_by_name(tmp_path):
             "wrong": misnamed.url,
             "plain": plain.url.replace("http:", "https:"),
         }
-        ran = drive(tmp_path, urls, ca_file=bundle, rate=250, seconds=0.16)
+        ran = drive(tmp_path, urls, ca_file=bundle, rate=250, seconds=0.16, timeout_s=1.0)
     for name in ("right", "closing"):
         assert set(ran.of(name)["error"]) == {ErrorKind.NONE}, ran.details(name)
     for name, said in (("stranger", "self-signed"), ("wrong", "IP address mismatch")):
@@ -497,43 +496,12 @@ def test_what_cannot_be_asked_for_is_an_input_error(tmp_path, path, ca, said):
         make_endpoints([server], [HEALTH], tmp_path / ca if ca else None)
 
 
-def test_as_a_process_of_its_own(tmp_path):
-    """Batches while it runs, a stop in order, a refusal, and neither Locust nor gevent: side by side."""
+def test_the_sending_process_needs_neither_locust_nor_gevent():
     imports = (
         "import sys, loadtests.client, loadtests.open_loop, loadtests.closed_loop;"
         "sys.exit(bool({'gevent', 'locust', 'geventhttpclient'} & set(sys.modules)))"
     )
-    with serving(ways.ok) as (server,):
-        plan_for(tmp_path / "whole", server.url)
-        plan_for(tmp_path / "stopped", server.url, drop_after_s=3.0)
-        long = make_plan(
-            LoadProfile("long", 100, 60, 0, workloads=((HEALTH, 1),)),
-            LoadTargets((Server("one", server.url, server.url),)),
-        )
-        long.save(tmp_path / "stopped")
-        plan_for(tmp_path / "refused", "http://192.0.2.1:1")
-        bare = subprocess.Popen([sys.executable, "-c", imports], cwd=ROOT)
-        with (
-            ClientProcess(tmp_path / "whole") as whole,
-            ClientProcess(tmp_path / "stopped") as stopped,
-            ClientProcess(tmp_path / "refused") as refused,
-        ):
-            assert refused.process.wait(20) == 4
-            batches = list(whole.batches(0.1))
-            first = next(stopped.batches(0.05))
-            stopped.stop()
-        assert bare.wait(20) == 0
-    assert "192.0.2.1" in (tmp_path / "refused" / "client.log").read_text()
-    assert whole.process.returncode == 0, (tmp_path / "whole" / "client.log").read_text()
-    assert len(batches) > 1, "it told while it ran"
-    rows = np.concatenate(batches)
-    assert (rows == read_samples(tmp_path / "whole" / "requests.bin")).all()
-    assert whole.end()["complete"] is True
-    assert whole.end()["requests"] == len(rows) == 100
-    assert len(first) > 0
-    assert stopped.process.returncode == 3
-    assert stopped.end()["complete"] is False
-    assert refused.end() == {}
-    assert read_log(tmp_path / "stopped" / "generator.jsonl").end["end"] == STOPPED
-    assert client_command(Path("/a"), ["h"])[-4:] == ["--plan", "/a", "--allow", "h"]
-    assert os.getpgid(0) != stopped.process.pid
+    assert subprocess.run([sys.executable, "-c", imports], cwd=ROOT, timeout=30, check=False).returncode == 0
+    assert client_command(Path("/a"), Path("/ca.pem"))[1:] == [
+        "-m", "loadtests.client", "/a", "--ca-file", "/ca.pem",
+    ]  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.batch import FAIL, PASS, decide, estimates
+from benchmarks.batch import FAIL, PASS, decide, estimates, widened
 from reports.compare import CHECK, Conditions, Generator, Rules, compare, comparison_evidence, read_inputs
 from reports.model import RunError, Status, Window
 from reports.statistics import estimate, share_bounds, t_quantile, t_tail
@@ -458,6 +458,44 @@ def test_many_decisions_at_once_are_those_of_compare(kind, ratio, margin):
         ]
         outcome = compare(rows, CLEAN, rules).outcome
         assert outcome == {PASS: "PASS", FAIL: "FAIL"}.get(int(decision), "INCONCLUSIVE")
+
+
+def own_drift(draw: Any, runs: int, spread: float) -> dict[float, Any]:
+    """Return log ratios of 60 s: p50 by 0.04 s, p95 by 0.4 s, under the same drift of about 2 s."""
+    drift = _ar1(draw, 0.6, spread, (runs, 60))
+    return {
+        0.5: drift.repeat(25, axis=1) + draw.normal(0.0, 0.15, (runs, 1_500)),
+        0.95: drift.repeat(5, axis=1).reshape(runs, 150, 2).mean(axis=2) + draw.normal(0, 0.08, (runs, 150)),
+    }
+
+
+def test_drift_that_the_many_windows_of_p50_show_widens_p95_too():
+    made = own_drift(np.random.default_rng(11), RUNS, 0.04)
+    alone = Counter(decide([made[0.95]], margin=0.0).tolist())[FAIL]
+    assert alone > 0.015 * RUNS, "the control: its own few windows do not tell drift from noise"
+    assert Counter(decide(list(made.values()), margin=0.0).tolist())[FAIL] < 0.01 * RUNS
+    quiet = own_drift(np.random.default_rng(12), RUNS, 0.0)
+    wide, own = (widened(quiet[0.95], finer)[1] for finer in ([quiet[0.5]], []))
+    assert np.median(wide / own) == pytest.approx(1.0), "nothing is added where nothing drifts"
+    assert (wide >= own * 0.999_999).all()
+
+
+def test_many_decisions_at_once_are_those_of_compare_where_p50_has_more_windows():
+    made = own_drift(np.random.default_rng(13), 8, 0.04)
+    many = decide([values + 0.03 for values in made.values()], margin=0.02)
+    rules = Rules(margin_ratio=0.02, margin_floor_ms=0.0)
+    for run, decision in enumerate(many):
+        rows = [
+            Window("health", q, i * 60 / size, 60 / size, 20.0, 20.0 * math.exp(values[run, i] + 0.03), n, n)
+            for q, values in made.items()
+            for size, n in [(values.shape[1], 20 if q == 0.5 else 200)]
+            for i in range(size)
+        ]
+        found = compare(rows, CLEAN, rules)
+        assert found.outcome == {PASS: "PASS", FAIL: "FAIL"}.get(int(decision), "INCONCLUSIVE")
+        mean, error, freedom = widened(made[0.95][run : run + 1] + 0.03, [made[0.5][run : run + 1]])
+        (p95,) = (one for one in found.endpoints if one.quantile == 0.95)
+        assert p95.high == pytest.approx(math.exp(mean[0] + t_quantile(0.005, float(freedom[0])) * error[0]))
 
 
 def test_slow_drift_under_fast_noise_is_told_in_a_long_run():

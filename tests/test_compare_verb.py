@@ -18,6 +18,9 @@ import gonogo
 from loadtests.plan import make_plan
 from loadtests.run import LoadRun
 from loadtests.sample import ROW_FIELDS, WARMUP, ErrorKind
+from tests import bad_server as ways
+from tests.bad_server import serving
+from tests.test_client import certificate
 from tests.tiny_server import TinyServer, tiny_server
 
 if TYPE_CHECKING:
@@ -384,3 +387,45 @@ def test_a_real_load_from_the_command_line(good):
     assert list(found) == KEYS
     assert found["verdict"] in ("INCONCLUSIVE", "INVALID")
     assert found["errors"]["n_a"] == found["errors"]["n_b"] > 0
+
+
+def test_more_than_the_generator_can_send_is_invalid_and_says_so(good, capsys):
+    """Whole: 60,000 requests a second are more than one process sends, whoever answers."""
+    assert compare(good.url, good.url, "--json", rate="60000", duration="2") == 3
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found["verdict"] == "INVALID"
+    assert any("generator" in why or "sent late" in why for why in found["why"]), found["why"]
+    assert {one["outcome"] for one in found["endpoints"]} <= {"INVALID", "INCONCLUSIVE"}
+    assert "next:" in err
+    assert "Traceback" not in err
+
+
+def test_a_certificate_of_another_name_is_named_though_its_issuer_is_trusted(
+    good, no_load, capsys, tmp_path, monkeypatch
+):
+    ca_file, context = certificate(tmp_path, "other", "127.0.0.2")
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    with serving(ways.ok, tls=context) as (server,):
+        assert compare(good.url, server.url.replace("http:", "https:")) == 4
+    err = capsys.readouterr().err
+    assert "certificate is not trusted" in err
+    assert "IP address mismatch" in err
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        (ways.endless, "b cannot be compared"),
+        (ways.drip, "no whole answer within"),
+        (ways.huge_headers, "b cannot be compared"),
+    ],
+)
+def test_an_answer_without_end_is_named(way, said, good, no_load, capsys, monkeypatch):
+    monkeypatch.setattr("verbs.compare_ask._TIMEOUT_S", 0.5)
+    with serving(way) as (server,):
+        assert compare(good.url, server.url) == 4
+    err = capsys.readouterr().err
+    assert said in err
+    assert "next:" in err
+    assert "no load was sent to either side" in err

@@ -43,6 +43,14 @@ def test_paths_are_relative_to_the_config(tmp_path: Path) -> None:
         ("scale: {services: {a: {cpu: 1}}}", "did you mean 'cpus'"),
         ("load: {margin: '10'}", "no unit"),
         ("load: {margin: '200%'}", "over 100"),
+        ("load: {margin: '0%', margin_floor: '0ms'}", "no run can show a margin of 0"),
+        ("load: {margin: '0 ms', margin_floor: '0.0%'}", "no run can show a margin of 0"),
+        (f"load: {{margin: '{'9' * 400}ms'}}", "no finite number"),
+        ("load: {margin: '-5%'}", "no unit"),
+        ("load: {margin: nan%}", "no unit"),
+        ("load: {rate_per_s: 0}", "greater than 0"),
+        ("load: {duration_s: 0}", "greater than or equal to 1"),
+        ("load: {duration_s: .inf}", "valid number"),
         ("load: {rate_per_s: -1}", "greater than 0"),
         ("load: {rate_per_s: .nan}", "valid number"),
         ("scale: {memory: lots}", "amount of memory"),
@@ -74,6 +82,11 @@ def test_a_config_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> No
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder"):
         load_config(str(tmp_path))
+
+
+def test_one_of_both_margins_may_be_zero() -> None:
+    assert margin_of(LoadConfig(margin="0%")).floor_ms == 1.0
+    assert margin_of(LoadConfig(margin_floor="0ms")).share == 0.1
 
 
 def test_the_margin_is_the_larger_of_share_and_floor() -> None:

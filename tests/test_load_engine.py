@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loadtests.client import ENDED_EARLY
 from loadtests.engine import Engine
 from loadtests.open_loop import run_open_loop
 from loadtests.plan import LoadPlan, make_plan
 from loadtests.profile import LoadProfile, LoadTargets, Server
 from loadtests.record import read_log
 from loadtests.sample import TIMES, ErrorKind, read_samples
+from tests import bad_server as ways
+from tests.bad_server import serving
+from tests.test_client import certificate
 from tests.tiny_server import tiny_server
 
 pytestmark = pytest.mark.live
@@ -54,6 +58,7 @@ def test_it_begins_at_the_time_it_is_given_and_is_read_as_it_goes(tmp_path):
         engine.start(start_ns)
         rows, lines = drain(engine)
         engine.end()
+    assert engine._process.returncode == 0
     log = read_samples(tmp_path / "requests.bin")
     assert rows == len(log) == 120
     assert engine.failure == ""
@@ -90,9 +95,34 @@ def test_it_is_ended_in_order_and_a_killed_one_says_so(tmp_path):
         os.kill(pid_of(engines[1]), signal.SIGKILL)
         engines[1]._process.wait()
     assert (engines[0].running, engines[0].failure) == (False, "")
+    assert engines[0]._process.returncode == ENDED_EARLY
     assert read_log(tmp_path / "a" / "generator.jsonl").end["end"] == "stopped"
     assert engines[1].failure == "the sending process was killed by SIGKILL"
     assert not read_log(tmp_path / "b" / "generator.jsonl").end
+
+
+def test_it_sends_over_tls_with_the_ca_that_it_is_given(tmp_path):
+    ca_file, context = certificate(tmp_path, "localhost", "127.0.0.1")
+    with serving(ways.ok, tls=context) as (server,):
+        plan = plan_for(server.url.replace("http:", "https:"), duration_s=0.2)
+        engines = [
+            Engine(plan, folder(tmp_path / name), ca_file=ca) for name, ca in (("a", ca_file), ("b", None))
+        ]
+        for engine in engines:
+            assert engine.wait_ready()
+            engine.start(time.monotonic_ns() + 300_000_000)
+        for engine in engines:
+            drain(engine)
+            engine.end()
+    trusted, stranger = (read_samples(tmp_path / name / "requests.bin") for name in "ab")
+    assert set(trusted["error"]) == {ErrorKind.NONE}
+    assert set(stranger["error"]) == {ErrorKind.TLS}
+    assert len(trusted) == len(stranger) == 40
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 def test_a_plan_that_cannot_be_sent_is_no_start(tmp_path):

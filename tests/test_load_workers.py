@@ -322,7 +322,7 @@ def test_a_killed_master_leaves_a_readable_prefix_and_nothing_that_sends(runs):
     senders = [
         entry
         for entry in Path("/proc").glob("[0-9]*/cmdline")
-        if b"loadtests.sender" in _read(entry) and b"gonogo-worker" in _read(entry)
+        if b"loadtests.client" in _read(entry) and b"gonogo-worker" in _read(entry)
     ]
     mine = [entry for entry in senders if _parent(entry) == 1]
     assert not mine, "a sender outlived its Locust"

@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from provisioners.errors import InputError
 from verbs.limits import LimitTexts
@@ -105,7 +105,20 @@ class LoadConfig(_Strict):
         if match[2] == "%" and float(match[1]) > _WHOLE:
             message = f"{value!r} is over 100 %"
             raise ValueError(message)
+        if not math.isfinite(float(match[1])):
+            message = f"{value[:20]!r}... is no finite number"
+            raise ValueError(message)
         return value
+
+    @model_validator(mode="after")
+    def _some_margin(self) -> LoadConfig:
+        if not any(float(_MARGIN.sub(r"\1", text)) for text in (self.margin, self.margin_floor)):
+            message = (
+                f"margin {self.margin!r} and margin_floor {self.margin_floor!r}: no run can show a margin of"
+                " 0; give one of them, such as margin: 10%"
+            )
+            raise ValueError(message)
+        return self
 
 
 class WaiverConfig(_Strict):
