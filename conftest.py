@@ -28,4 +28,12 @@ pytest_plugins = [
     "fixtures.ports",
     "fixtures.policy_drill",
     "fixtures.policy_workload",
+    "fixtures.ingress",
+    "fixtures.ingress_deployed",
+    "fixtures.ladder",
+    "fixtures.ladder_sessions",
+    "fixtures.drift",
+    "fixtures.gpu_cluster",
+    "fixtures.gpu_drill",
+    "fixtures.gpu_load",
 ]

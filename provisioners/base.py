@@ -221,8 +221,8 @@ class Mark(Protocol):
 class Revive(Protocol):
     """A target that may leave a service down for good, and how to have it start that service again.
 
-    Swarm does where `restart_policy` restarts failures only: a container that ends with status 0 when its
-    engine is stopped has not failed, so nothing takes its place, and nobody is told.
+    Swarm does where `restart_policy` restarts failures only (a container that ends with status 0 when its
+    engine is stopped has not failed), or only `max_attempts` times; nobody is told.
     """
 
     def ended(self) -> Sequence[str]: ...

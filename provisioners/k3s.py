@@ -2,6 +2,7 @@
 
 Every step looks first and changes only what differs, so that an interrupted installation is
 finished by the same command. A host with a K3s of somebody else's is refused, not taken over.
+Hosts with GPUs get NVIDIA's toolkit before K3s starts, which looks for it then and only then.
 """
 
 from __future__ import annotations
@@ -40,6 +41,13 @@ from provisioners.k3s_release import (
 )
 from provisioners.kubeconfig import rewrite_server, write_private
 from provisioners.lab.paths import cache_dir, state_dir
+from provisioners.nvidia import (
+    apply_plugin,
+    await_runtime,
+    gpu_nodes,
+    install_toolkit,
+    require_driver,
+)
 from provisioners.steps import for_each
 from provisioners.wait import wait_until
 
@@ -86,6 +94,7 @@ class K3sProvisioner:
             )
         self.nodes = tuple(nodes)
         self.agents = tuple(node for node in nodes if not node.control_plane)
+        self.gpu_nodes = gpu_nodes(nodes)
         self.version = check_version(version)
         self.options = options or K3sOptions()
         self.kubeconfig = kubeconfig or state_dir() / "k3s" / "kubeconfig"
@@ -105,15 +114,29 @@ class K3sProvisioner:
         return f"https://{_in_url(self.first.address)}:6443"
 
     def steps(self) -> Sequence[Step]:
-        """Return the whole list: find the binary, check hosts, install, server, agents, ready."""
-        return (
+        """Return the whole list: find the binary, check hosts, install, server, agents, ready.
+
+        Where hosts have GPUs: driver and toolkit before K3s starts, runtime and device plugin after.
+        """
+        gpus = bool(self.gpu_nodes)
+        before = ("k3s install", *(("nvidia toolkit",) if gpus else ()))
+        steps = (
             Step("k3s binary", self._find),
             Step("k3s hosts", self._check_hosts),
             Step("k3s install", self._install, needs=("k3s binary", "k3s hosts")),
-            Step("k3s server", self._start_first, needs=("k3s install",)),
+            Step("k3s server", self._start_first, needs=before),
             Step("k3s kubeconfig", self._fetch_kubeconfig, needs=("k3s server",)),
             Step("k3s join", self._join, needs=("k3s server",)),
             Step("k3s ready", self._await_ready, needs=("k3s join", "k3s kubeconfig")),
+        )
+        return (*steps, *self._gpu_steps()) if gpus else steps
+
+    def _gpu_steps(self) -> Sequence[Step]:
+        return (
+            Step("nvidia driver", self._check_drivers, needs=("k3s hosts",)),
+            Step("nvidia toolkit", self._install_toolkits, needs=("nvidia driver",)),
+            Step("nvidia runtime", self._await_runtimes, needs=("k3s ready",)),
+            Step("nvidia plugin", self._apply_plugin, needs=("nvidia runtime",)),
         )
 
     def cluster(self) -> Cluster:
@@ -210,6 +233,22 @@ class K3sProvisioner:
         text = read_secret(self.first, KUBECONFIG, say, _SERVER_BOUND_S)
         write_private(self.kubeconfig, rewrite_server(text, self.first.address))
         say(str(self.kubeconfig))
+
+    def _check_drivers(self, say: Callable[[str], None]) -> None:
+        say(", ".join(f"{node.name} {node.gpus}" for node in self.gpu_nodes))
+        for_each(self.gpu_nodes, require_driver)
+
+    def _install_toolkits(self, say: Callable[[str], None]) -> None:
+        for_each(self.gpu_nodes, lambda node: install_toolkit(node, say))
+
+    def _await_runtimes(self, say: Callable[[str], None]) -> None:
+        for node in self.gpu_nodes:  # one at a time: a restart of all at once would stop the cluster
+            await_runtime(node, unit_name(server=node.control_plane), say)
+
+    def _apply_plugin(self, say: Callable[[str], None]) -> None:
+        from provisioners.kube import Kube
+
+        apply_plugin(Kube(self.kubeconfig), self.gpu_nodes, say)
 
     def _await_ready(self, say: Callable[[str], None]) -> None:
         wait_until(

@@ -187,10 +187,10 @@ def shared_network(service: SwarmService, all_services: Sequence[SwarmService]) 
 
 
 def ended_slots(service: SwarmService, tasks: Sequence[SwarmTask]) -> tuple[str, ...]:
-    """Return the service's slots in which a task completed and none is wanted."""
+    """Return the service's slots in which a task has ended, well or badly, and none is wanted any more."""
     own = [task for task in tasks if task.service_id == service.id]
     wanted = {task.slot for task in own if task.wanted}
-    ended = {task.slot for task in own if task.state == "complete"}
+    ended = {task.slot for task in own if task.state == "complete" or task.state in FAILED_STATES}
     return tuple(sorted(ended - wanted))
 
 

@@ -249,7 +249,7 @@ class SwarmTarget:
         self._on(replica.node).run("rm", "-f", replica.id, timeout_s=20).check()
 
     def ended(self) -> Sequence[str]:
-        """Return the services with a slot whose task completed and that nothing is to replace."""
+        """Return the services with a slot whose task has ended and that nothing is to replace."""
         services = self._services()
         tasks = self._tasks([service.id for service in services])
         return tuple(one.name for one in services if ended_slots(one, tasks))

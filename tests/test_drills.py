@@ -260,6 +260,27 @@ def test_the_verdict_names_what_was_left_down() -> None:
     assert "swarm left down for good: redis, gong-v2" in record.observations[0].why
 
 
+def test_interfaces_that_an_engine_left_behind_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_units, "_MOVED_S", 0.0)
+    stale = "19: vx-001001-je554: <BROADCAST> mtu 1450 qdisc noop state DOWN mode DEFAULT\n"
+    moving = "20: vx-001002-abcde: <BROADCAST> mtu 1450 qdisc noop state DOWN mode DEFAULT\n"
+    used = "21: vx-001003-fghij: <BROADCAST,UP> mtu 1450 qdisc noqueue state UNKNOWN mode DEFAULT\n"
+    others = "22: flannel.1: <BROADCAST> mtu 1450 qdisc noqueue state DOWN mode DEFAULT\n"
+    shown = [stale + moving + used + others, stale + used + others, used + others]
+    removed: list[str] = []
+
+    def run(host: Ssh, argv: Sequence[str], **_: object) -> CommandResult:
+        if list(argv[:3]) == ["ip", "link", "del"]:
+            removed.append(argv[3])
+            return CommandResult(tuple(argv), host.host, 0, "", "", 0.0)
+        return CommandResult(tuple(argv), host.host, 0, shown.pop(0), "", 0.0)
+
+    monkeypatch.setattr(Ssh, "run", run)
+    assert control_units.remove_stranded(NODES[0]) == ("vx-001001-je554",)
+    assert removed == ["vx-001001-je554"]
+    assert control_units.remove_stranded(NODES[0]) == ()
+
+
 def test_no_side_is_no_pass() -> None:
     with pytest.raises(AssertionError, match="nobody watched"):
         hold(Outcome("x", "node2", {}, {}, 0.0), Record(), 300)

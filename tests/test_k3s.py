@@ -6,14 +6,14 @@ import json
 import os
 import stat
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from provisioners import k3s_host
+from provisioners import k3s_host, nvidia
 from provisioners.base import Node
 from provisioners.errors import InputError, NotReady, TargetRefused
 from provisioners.k3s import K3sProvisioner
@@ -32,7 +32,7 @@ from provisioners.k3s_host import (
 )
 from provisioners.k3s_release import VERSION, architecture, check_version, download, find_binary
 from provisioners.shell import CommandResult, Ssh, run
-from provisioners.steps import QuietProgress, run_steps
+from provisioners.steps import QuietProgress, check_graph, run_steps
 
 # Logs its argv and the names of its environment, answers --version, and leaves what a server leaves.
 STANDIN = f"""#!/bin/sh
@@ -470,3 +470,77 @@ def test_a_file_that_arrives_changed_is_refused(nodes, monkeypatch):
     monkeypatch.setattr(k3s_host, "_sha256", lambda _content: "0" * 64)
     with pytest.raises(TargetRefused, match="is not what was sent"):
         k3s_host.put(nodes[0], CONFIG, json.dumps({}), mode="0600")
+
+
+# -- hosts with GPUs -----------------------------------------------------------------------------
+
+SMI = "0, GPU-a, NVIDIA A10, 23028, 0, 0, 550.90.07\n"
+
+
+def test_the_toolkit_comes_before_k3s_and_the_plugin_after(nodes, standin):
+    plain = [step.name for step in K3sProvisioner(nodes, binary=standin).steps()]
+    assert not any("nvidia" in name for name in plain)
+    given = K3sProvisioner((nodes[0], replace(nodes[1], gpus=1), nodes[2]), binary=standin)
+    steps = {step.name: step.needs for step in given.steps()}
+    assert [name for name in steps if "nvidia" in name] == [
+        "nvidia driver", "nvidia toolkit", "nvidia runtime", "nvidia plugin",
+    ]  # fmt: skip
+    assert "nvidia toolkit" in steps["k3s server"]
+    assert steps["nvidia runtime"] == ("k3s ready",)
+    assert steps["nvidia plugin"] == ("nvidia runtime",)
+    check_graph(given.steps())
+
+
+def test_a_host_without_its_driver_is_refused(nodes):
+    node = replace(nodes[1], gpus=2)
+    node.ssh.said["nvidia-smi"] = SMI
+    with pytest.raises(TargetRefused, match="the driver sees 1 of 2 GPUs"):
+        nvidia.require_driver(node)
+    nvidia.require_driver(replace(node, gpus=1))
+
+
+def test_the_toolkit_is_installed_once_and_from_its_own_source(nodes, tmp_path):
+    node = replace(nodes[1], gpus=1)
+    said = {"sh": "/usr/bin/apt-get\n", "dpkg": "amd64\n", "apt-get": "", "curl": "", "chmod": ""}
+    node.ssh.said.update(said, test=1)
+    nvidia.install_toolkit(node, lambda _: None)
+    words = [argv for argv in asked(node) if argv[0] in {"apt-get", "curl"}]
+    assert words[-1] == ("apt-get", "install", "-y", "nvidia-container-toolkit")
+    assert words[-2] == ("apt-get", "update")
+    text = file_of(node, "/etc/apt/sources.list.d/nvidia-container-toolkit.list").read_text()
+    assert text.startswith(
+        "deb [signed-by=/usr/share/keyrings/nvidia-container-toolkit-keyring.asc] https://"
+    )
+    assert text.endswith("/stable/deb/amd64 /\n")
+    asked(node).clear()
+    node.ssh.said["test"] = ""
+    nvidia.install_toolkit(node, lambda _: None)
+    assert [argv[0] for argv in asked(node)] == ["test"]
+
+
+def test_a_k3s_older_than_the_toolkit_is_restarted(nodes, monkeypatch):
+    monkeypatch.setattr(nvidia, "_CONFIGURED_BOUND_S", 0.2)
+    node = replace(nodes[1], gpus=1)
+    path = file_of(node, nvidia.CONTAINERD_CONFIG)
+    path.parent.mkdir(parents=True)
+    path.write_text("[plugins]\n")
+    node.ssh.said["state"] = "active"
+    monkeypatch.setattr(type(node.ssh), "_systemctl", lambda self, *words: str(path.write_text("nvidia\n")))
+    nvidia.await_runtime(node, "k3s-agent", lambda _: None)
+    assert ("systemctl", "restart", "k3s-agent") in asked(node)
+    asked(node).clear()
+    nvidia.await_runtime(node, "k3s-agent", lambda _: None)
+    assert not any(argv[0] == "systemctl" for argv in asked(node)), "one that knows it is left alone"
+    path.write_text("[plugins]\n")
+    monkeypatch.setattr(type(node.ssh), "_systemctl", lambda self, *words: "")
+    with pytest.raises(NotReady, match="does not name nvidia"):
+        nvidia.await_runtime(node, "k3s-agent", lambda _: None)
+
+
+def test_the_plugin_runs_by_the_runtime_class_on_gpu_hosts_only():
+    _, runtime, plugin = nvidia.plugin_objects()
+    assert (runtime["kind"], runtime["handler"]) == ("RuntimeClass", "nvidia")
+    spec = plugin["spec"]["template"]["spec"]
+    assert spec["runtimeClassName"] == runtime["metadata"]["name"]
+    assert spec["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+    assert spec["volumes"][0]["hostPath"]["path"] == "/var/lib/kubelet/device-plugins"

@@ -89,7 +89,7 @@ def test_restarts_count_the_slots_earlier_tasks():
     assert restarts(tasks[0], tasks) == 1
 
 
-def test_a_slot_whose_task_completed_and_that_nobody_fills_has_ended():
+def test_a_slot_whose_task_ended_and_that_nobody_fills_has_ended():
     known = service("asana-v2")
     row = next(one for one in RECORDED["tasks"] if one["ServiceID"] == known.id)
     done = {**row, "Status": {"State": "complete"}, "DesiredState": "shutdown"}
@@ -97,7 +97,8 @@ def test_a_slot_whose_task_completed_and_that_nobody_fills_has_ended():
     heir = {**row, "ID": "heir", "Status": {"State": "preparing"}, "DesiredState": "running"}
     assert ended_slots(known, [parse_task(row)]) == ()
     assert len(ended_slots(known, [parse_task(done)])) == 1
-    assert ended_slots(known, [parse_task(failed)]) == ()
+    assert len(ended_slots(known, [parse_task(failed)])) == 1, "given up after max_attempts"
+    assert ended_slots(known, [parse_task(failed), parse_task(heir)]) == ()
     assert ended_slots(known, [parse_task(done), parse_task(heir)]) == ()
 
 

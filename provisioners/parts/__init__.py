@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from provisioners.parts.base import Part
 
 # In the order in which they start where nothing else decides.
-NAMES: tuple[str, ...] = ("monitoring", "storage-s3", "policy")
+NAMES: tuple[str, ...] = ("monitoring", "ingress", "storage-s3", "velero", "policy", "gpu")
 
 
 def part(name: str) -> Part:

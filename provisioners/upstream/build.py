@@ -77,7 +77,11 @@ PROMETHEUS_OPERATOR = Module(
 )
 VELERO = Module(
     "velero",
-    {"velero": "github.com/vmware-tanzu/velero/cmd/velero"},
+    {
+        "velero": "github.com/vmware-tanzu/velero/cmd/velero",
+        "velero-restore-helper": "github.com/vmware-tanzu/velero/cmd/velero-restore-helper",
+        "velero-plugin-s3": "./s3plugin",
+    },
     assets={
         "crds": ("github.com/vmware-tanzu/velero", "config/crd/v1/bases"),
         "crds-v2alpha1": ("github.com/vmware-tanzu/velero", "config/crd/v2alpha1/bases"),
@@ -103,10 +107,14 @@ def build_step(module: Module, needs: tuple[str, ...] = ()) -> Step:
 
 def kubernetes_version() -> str:
     """Return the Kubernetes version that go.mod asks for, such as `v1.34.3`."""
-    text = (KUBERNETES.folder / "go.mod").read_text(encoding="utf-8")
-    found = re.search(r"^\s*k8s\.io/kubernetes (v[0-9.]+)$", text, re.MULTILINE)
+    return _required_version(KUBERNETES, "k8s.io/kubernetes")
+
+
+def _required_version(module: Module, package: str) -> str:
+    text = (module.folder / "go.mod").read_text(encoding="utf-8")
+    found = re.search(rf"^\s*{re.escape(package)} (v[0-9.]+)$", text, re.MULTILINE)
     if not found:
-        raise TargetRefused("go.mod names no version of k8s.io/kubernetes", where=str(KUBERNETES.folder))
+        raise TargetRefused(f"go.mod names no version of {package}", where=str(module.folder))
     return found.group(1)
 
 
@@ -240,11 +248,18 @@ def _flags(module: Module) -> list[str]:
             f"-X {package}.gitMajor={major}",
             f"-X {package}.gitMinor={minor}",
         ]
+    if module is VELERO:
+        package = "github.com/vmware-tanzu/velero"
+        words.append(f"-X {package}/pkg/buildinfo.Version={_required_version(VELERO, package)}")
     return ["-trimpath", "-ldflags", " ".join(words)]
 
 
 def _sources(module: Module) -> list[Path]:
-    own = [path for path in module.folder.rglob("*.go") if path.is_file()]
+    own = [
+        path
+        for path in module.folder.rglob("*.go")
+        if path.is_file() and not path.name.endswith("_test.go")  # what only tests read builds nothing anew
+    ]
     return sorted([module.folder / "go.mod", module.folder / "go.sum", *own])
 
 
