@@ -259,11 +259,19 @@ def selftest(
     target: Annotated[str, typer.Option("--target", "-t", help="noop.")] = "noop",
     expression: Annotated[str, typer.Option("-k", help="Only the mutations whose name holds this.")] = "",
     json_output: JsonOption = False,
+    write_proofs: Annotated[
+        bool, typer.Option("--write-proofs", help="Write reports/red_proofs.json, which GO asks for.")
+    ] = False,
 ) -> None:
     """Break every check on purpose and see it turn red, then back."""
+    from reports.red_proof import SHIPPED
     from verbs.selftest import selftest_command
 
-    raise typer.Exit(selftest_command(target, expression, json_output=json_output))
+    raise typer.Exit(
+        selftest_command(
+            target, expression, json_output=json_output, proofs_file=SHIPPED if write_proofs else None
+        )
+    )
 
 
 @cutover_app.command(

@@ -10,25 +10,26 @@ KubeError                      6  the API server answered with an error, or not 
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 import json
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlencode
 
 from provisioners.errors import ProvisionError, TargetRefused
 from provisioners.shell import CommandResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 Object = dict[str, Any]
 
 FIELD_MANAGER = "gonogo"
-_PAGE = 500
+_PAGE = 1_000
 _TRIES = 4
 _SLOW_DOWN = 429
 _GONE = 410
@@ -64,6 +65,15 @@ class Listing:
     """All objects of one list request, and the resource version to watch from."""
 
     items: tuple[Object, ...]
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list as its reader decoded it; `more` is the token of the next, empty on the last."""
+
+    rows: Sequence[Any]
+    more: str
     resource_version: str
 
 
@@ -141,17 +151,63 @@ class Kube:
 
     def list_all(self, path: str, *, labels: str = "", fields: str = "") -> Listing:
         """Return all objects of a collection, page by page; empty when the kind is unknown."""
+        rows, version = self.list_pages(path, _read_page, None, labels=labels, fields=fields)
+        return Listing(tuple(rows), version)
+
+    def list_pages(
+        self,
+        path: str,
+        read: Callable[[bytes], Page],
+        convert: Callable[[Any], Any] | None,
+        *,
+        labels: str = "",
+        fields: str = "",
+    ) -> tuple[list[Any], str]:
+        """Return all rows of a collection and the version to watch from; empty when the kind is unknown.
+
+        `read` decodes a page's bytes and raises ValueError where they are none; each row then
+        goes through `convert`, while the next page is on its way. Where the list went stale
+        between two pages it is read again from its start, once.
+        """
         query = {"limit": str(_PAGE)}
         query |= {"labelSelector": labels} if labels else {}
         query |= {"fieldSelector": fields} if fields else {}
-        items: list[Object] = []
-        while True:
-            page = self.get(path, query) or {}
-            items += page.get("items") or []
-            meta = page.get("metadata") or {}
-            if not meta.get("continue"):
-                return Listing(tuple(items), str(meta.get("resourceVersion", "")))
-            query["continue"] = meta["continue"]
+        try:
+            return self._pages(path, query, read, convert)
+        except KubeError as error:
+            if error.status != _GONE:
+                raise
+            return self._pages(path, query, read, convert)
+
+    def _pages(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        read: Callable[[bytes], Page],
+        convert: Callable[[Any], Any] | None,
+    ) -> tuple[list[Any], str]:
+        rows: list[Any] = []
+        page = self._page(path, query, read)
+        with _Ahead() as ahead:
+            while True:
+                if page.more:
+                    ahead.start(self._page, path, {**query, "continue": page.more}, read)
+                rows += map(convert, page.rows) if convert else page.rows
+                if not page.more:
+                    return rows, page.resource_version
+                page = ahead.result()
+
+    def _page(self, path: str, query: Mapping[str, str], read: Callable[[bytes], Page]) -> Page:
+        try:
+            return read(self._request("GET", path, query))
+        except KubeError as error:
+            if error.status == _NOT_FOUND:
+                return Page((), "", "")
+            raise
+        except ValueError as error:
+            raise KubeError(
+                f"GET {path} was not answered with a list", status=0, where=self.server, why=str(error)
+            ) from error
 
     def apply(self, path: str, body: Object, *, dry_run: bool = False) -> Object:
         """Server-side apply one object and return it as it is now; conflicts are taken over.
@@ -463,6 +519,36 @@ def _missing_rule(message: str) -> str:
         return "use credentials that the cluster accepts"
     verb, resource, group = found.groups()
     return f'allow it by a rule: {{apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]}}'
+
+
+class _Ahead:
+    """Fetches the next page in a thread, which a list of one page never starts."""
+
+    def __init__(self) -> None:
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self._next: concurrent.futures.Future[Page] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def start(self, ask: Callable[..., Page], *arguments: object) -> None:
+        self._pool = self._pool or concurrent.futures.ThreadPoolExecutor(1)
+        self._next = self._pool.submit(ask, *arguments)
+
+    def result(self) -> Page:
+        if self._next is None:
+            raise RuntimeError("no page was asked for")
+        return self._next.result()
+
+
+def _read_page(data: bytes) -> Page:
+    found = _object(data)
+    meta = found.get("metadata") or {}
+    return Page(found.get("items") or (), meta.get("continue") or "", str(meta.get("resourceVersion", "")))
 
 
 def _object(data: bytes) -> Object:

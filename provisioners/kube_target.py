@@ -20,7 +20,9 @@ from provisioners.kube_objects import (
     parse_pod,
     parse_workload,
 )
+from provisioners.kube_pods import list_pods
 from provisioners.kube_wait import wait_for_workloads
+from provisioners.kube_watch import ServiceChanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from provisioners.shell import CommandResult
 
 _LOG_LINES = 500
+_FOLLOW_S = 3600.0
 _SNAPSHOT_KINDS = (
     *WORKLOAD_KINDS,
     ("v1", "Pod"), ("v1", "Service"), ("v1", "ConfigMap"), ("v1", "PersistentVolumeClaim"), ("v1", "Event"),
@@ -118,8 +121,7 @@ class KubernetesTarget:
 
     def replicas(self, service: str) -> Sequence[Replica]:
         """Return the service's pods that are not being deleted; a replica's id is its pod's name."""
-        workload = self._workload(service)
-        labels = ",".join(f"{key}={value}" for key, value in workload.selector.items())
+        labels = self._labels_of(service)
         return tuple(
             Replica(
                 id=pod.name,
@@ -133,6 +135,10 @@ class KubernetesTarget:
             for pod in self._pods(labels)
             if not pod.deleting and pod.phase not in {"Succeeded", "Failed"}
         )
+
+    def follow(self, service: str) -> ServiceChanges:
+        """Follow the service's pods, and the nodes, by watch while the block lasts (an hour at most)."""
+        return ServiceChanges(self.kube, self.namespace, self._labels_of(service), _FOLLOW_S)
 
     def url(self, service: str, port: int | None = None) -> str:
         """Return the node port of the service on a node that runs a ready pod of it."""
@@ -273,7 +279,7 @@ class KubernetesTarget:
 
     def _pods(self, labels: str = "") -> list[Pod]:
         path = f"/api/v1/namespaces/{self.namespace}/pods"
-        return [parse_pod(row) for row in self.kube.list_all(path, labels=labels).items]
+        return list_pods(self.kube, path, labels=labels)
 
     def _pod(self, replica: Replica) -> Pod:
         row = self.kube.get(f"/api/v1/namespaces/{self.namespace}/pods/{replica.id}")
@@ -304,6 +310,10 @@ class KubernetesTarget:
                 why=f"it holds {', '.join(sorted(self._known)) or 'no workload'}",
                 next_step="deploy it first: `gonogo deploy`",
             ) from None
+
+    def _labels_of(self, service: str) -> str:
+        """Return the label selector of the service's pods, as the API takes it."""
+        return ",".join(f"{key}={value}" for key, value in self._workload(service).selector.items())
 
     def _first_port(self, service: str) -> int:
         spec = self.specs.get(service)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from provisioners.base import ServiceFailure
 from provisioners.errors import ProvisionError
-from provisioners.kube import WatchExpired
+from provisioners.kube import Listing
 from provisioners.kube_objects import WORKLOAD_KINDS, parse_pod, parse_workload
+from provisioners.kube_watch import follow
 from provisioners.tally import Tally
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ CRASHES = 2  # restarts in a row that make a crash loop; one may be an accident 
 PATIENCE_S = 15.0
 UNSCHEDULABLE_S = 30.0
 READY_SLACK_S = 60.0  # readiness follows backends that start at the same time
-_WATCH_S = 10.0
 _LOG_LINES = 20
 
 
@@ -148,18 +148,13 @@ class _Wait:
         return self._readiness(waiting)
 
     def _follow(self, kind: str, path: str, version: str) -> None:
+        left_s = self.deadline - time.monotonic()
         try:
-            while not self.ended.is_set() and time.monotonic() < self.deadline:
-                try:
-                    for event in self.kube.watch(path, version, _WATCH_S):
-                        version = event.object["metadata"]["resourceVersion"]
-                        self.changes.put(_Change(kind, event.type, event.object))
-                        if self.ended.is_set():
-                            return
-                except WatchExpired:
-                    listing = self.kube.list_all(path)
-                    version = listing.resource_version
-                    self.changes.put(_Change(kind, "LISTED", {}, _by_name(listing.items)))
+            for change in follow(self.kube, path, version, self.ended, bound_s=left_s):
+                if isinstance(change, Listing):
+                    self.changes.put(_Change(kind, "LISTED", {}, _by_name(change.items)))
+                else:
+                    self.changes.put(_Change(kind, change.type, change.object))
         except ProvisionError as error:
             self.changes.put(_Change(kind, "BROKEN", {}, error=error))
 
@@ -179,7 +174,7 @@ class _Wait:
             self.objects[change.kind] = change.listed
         elif change.type == "DELETED":
             self.objects[change.kind].pop(change.object["metadata"]["name"], None)
-        elif change.type != "BOOKMARK":
+        else:
             self.objects[change.kind][change.object["metadata"]["name"]] = change.object
 
     def _evaluate(self) -> dict[str, str]:

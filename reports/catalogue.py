@@ -19,6 +19,7 @@ import itertools
 from dataclasses import replace
 
 from reports.model import Criterion, Level, Limit, Profile
+from reports.red_proof import shipped_proofs
 
 LIVE = frozenset({Level.LAB_UPSTREAM, Level.LAB_K3S, Level.EXISTING, Level.HOSTS})
 _EVERY_LEVEL = frozenset(Level)
@@ -55,14 +56,14 @@ _NO_CHANGE = Limit("==", 0, "changes")
 _ROWS: tuple[tuple[str, str, str, Limit | None, str], ...] = (
     # Checklist before cutover (week 12)
     ("cutover.services", "suite", "smoke", _PASS, "Every service healthy, MCP spoken, same tools on both sides"),
-    ("cutover.gpu", "uncovered", "hosts", _PASS, "A pod that asks for nvidia.com/gpu gets one and sees it"),
+    ("cutover.gpu", "suite", "hosts", _PASS, "A pod that asks for nvidia.com/gpu gets one and sees it"),
     ("cutover.intercomm", "suite", "smoke", _PASS, "Each server reaches each server it calls, by DNS name, across nodes"),
-    ("cutover.ingress", "uncovered", "nightly", _PASS, "Reached from outside through the Ingress, wrong host refused"),
+    ("cutover.ingress", "suite", "nightly", _PASS, "Reached from outside through the Ingress, wrong host refused"),
     ("cutover.monitoring", "suite", "nightly", _PASS, "Every target scraped; a provoked alert fires and resolves"),
     ("cutover.backup", "suite", "nightly", _PASS, "Data backed up, destroyed, restored elsewhere, compared"),
     # Checklist after migration
     ("technical.servers", "suite", "smoke", Limit("==", 16, "servers"), "All 16 MCP servers deployed and healthy"),
-    ("technical.gpu_scheduling", "uncovered", "hosts", _PASS, "GPU pods land only on the wanted GPU nodes"),
+    ("technical.gpu_scheduling", "suite", "hosts", _PASS, "GPU pods land only on the wanted GPU nodes"),
     ("technical.discovery", "suite", "smoke", _PASS, "Cluster DNS and Service endpoints, a wrong name refused"),
     ("technical.monitoring", "suite", "nightly", _PASS, "ServiceMonitor selects targets, all up, rules loaded"),
     ("technical.backup", "suite", "nightly", _PASS, "Backup and restore with RPO and RTO measured"),
@@ -70,7 +71,7 @@ _ROWS: tuple[tuple[str, str, str, Limit | None, str], ...] = (
     ("technical.security", "suite", "nightly", _PASS, "NetworkPolicy, RBAC, pod security, secrets, ports"),
     ("performance.response", "load", "smoke", None, "Response times not worse than Docker Swarm (larger of 10 % and 1 ms)"),
     ("performance.resources", "load", "nightly", Limit("<=", 1.10, "x Swarm"), "CPU and memory per served request"),
-    ("performance.gpu_utilization", "uncovered", "hosts", Limit(">", 60, "%"), "GPU busy over the load window"),
+    ("performance.gpu_utilization", "suite", "hosts", Limit(">", 60, "%"), "GPU busy over the load window"),
     ("performance.network_latency", "suite", "smoke", Limit("<", 10, "ms"), "p99 pod to pod, all node pairs, and by Service"),
     ("operational.runbooks", "person", "cutover", _SIGNED, "Runbooks exist, their commands parse, signed off"),
     ("operational.training", "person", "cutover", _SIGNED, "The team is trained, signed off"),
@@ -98,11 +99,11 @@ _ROWS: tuple[tuple[str, str, str, Limit | None, str], ...] = (
     ("phase2.nodes", "suite", "smoke", _PASS, "Several nodes joined and ready"),
     ("phase2.join_token", "uncovered", "nightly", Limit("==", 0, "places readable by others"), "The join token is kept secret"),
     ("phase2.labels", "suite", "smoke", _PASS, "Role labels on every node"),
-    ("phase2.affinity", "uncovered", "nightly", _PASS, "Node affinity honoured"),
+    ("phase2.affinity", "suite", "nightly", _PASS, "Node affinity honoured"),
     ("phase2.primary_tier", "suite", "smoke", _PASS, "PRIMARY tier deployed and healthy"),
     ("phase2.load_test", "measurement", "nightly", Limit(">=", 1_000, "requests a side"), "Load test ran on both sides with response times"),
     ("phase2.utilisation", "uncovered", "nightly", _PASS, "CPU and memory utilisation under load"),
-    ("phase2.gpu", "uncovered", "hosts", _PASS, "GPU under load"),
+    ("phase2.gpu", "suite", "hosts", _PASS, "GPU under load"),
     ("phase2.latency", "suite", "smoke", Limit("<", 10, "ms"), "Network latency between nodes"),
     # Phase 3
     ("phase3.backup", "suite", "nightly", _PASS, "Back up before moving data"),
@@ -110,7 +111,7 @@ _ROWS: tuple[tuple[str, str, str, Limit | None, str], ...] = (
     ("phase3.secondary_tier", "suite", "smoke", _PASS, "SECONDARY tier deployed and healthy"),
     ("phase3.dns_update", "uncovered", "rehearsal", _PASS, "DNS update rehearsed"),
     ("phase3.core_platform", "uncovered", "nightly", _PASS, "Backend, chat, dashboard and gateway deployed"),
-    ("phase3.ingress", "uncovered", "nightly", _PASS, "Ingress routes the core platform"),
+    ("phase3.ingress", "suite", "nightly", _PASS, "Ingress routes the core platform"),
     ("phase3.blue_green", "uncovered", "rehearsal", Limit("==", 0, "requests lost"), "Traffic shifted step by step"),
     ("phase3.gates", "uncovered", "rehearsal", _PASS, "Gates stop a bad shift"),
     ("phase3.way_back", "uncovered", "rehearsal", _PASS, "The way back works at each step"),
@@ -129,18 +130,11 @@ _ROWS: tuple[tuple[str, str, str, Limit | None, str], ...] = (
 )
 
 _MISSING = {
-    "cutover.gpu": "a pod that asks for a GPU; the lab can only simulate one",
-    "cutover.ingress": "requests through the Ingress by host and path",
-    "technical.gpu_scheduling": "GPU pods on labelled nodes; the lab can only simulate one",
-    "performance.gpu_utilization": "DCGM series of the pods; the lab can only simulate them",
     "phase2.join_token": "a search for the token on hosts, in logs and in process lists",
-    "phase2.affinity": "a pod that has to land on a role, and one that cannot",
     "phase2.utilisation": "CPU and memory of nodes while load runs",
-    "phase2.gpu": "GPU series while load runs; the lab can only simulate them",
     "phase3.pvcs": "claims bound, written, read again from another pod",
     "phase3.dns_update": "a rehearsed change of DNS",
     "phase3.core_platform": "the core platform's services in the sample input",
-    "phase3.ingress": "an Ingress of the core platform",
     "phase3.blue_green": "`gonogo cutover rehearse`",
     "phase3.gates": "`gonogo cutover rehearse`",
     "phase3.way_back": "`gonogo cutover rehearse`",
@@ -154,7 +148,8 @@ _SHOWN_ELSEWHERE = {"metric.efficiency": LIVE}  # measured on the same machine f
 
 
 def catalogue() -> tuple[Criterion, ...]:
-    """Return every criterion in the order of the migration guide."""
+    """Return every criterion in the order of the migration guide, with what has shown it red."""
+    proofs = shipped_proofs()
     return tuple(
         Criterion(
             id=criterion_id,
@@ -164,6 +159,7 @@ def catalogue() -> tuple[Criterion, ...]:
             blocking=frozenset(itertools.product(*_BLOCKING[blocks_from])),
             profiles=_BLOCKING[blocks_from][0],
             shown_at=_shown_at(criterion_id, owner, blocks_from),
+            red_proof=str(proofs[criterion_id]) if criterion_id in proofs else "",
         )
         for criterion_id, owner, blocks_from, limit, title in _ROWS
     )

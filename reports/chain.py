@@ -1,7 +1,8 @@
 """A file of JSON rows, each carrying the hash of the one before it.
 
-Rows are appended under a file lock and are on disk when `append` returns, so several
-processes can write one file and a killed one loses at most the row it was writing.
+Rows are appended under a file lock and are the file's when `append` returns, so several
+processes can write one file and a killed one loses at most the row it was writing. Unless
+told otherwise they are on disk too, so that they outlive the machine's own crash.
 A reader uses the valid prefix: nothing after a cut or edited row is believed.
 """
 
@@ -42,13 +43,25 @@ class Chain:
         """Where bytes of half-written rows go before the next row is appended."""
         return self.path.with_name(self.path.name + ".torn")
 
-    def append(self, *rows: Mapping[str, object]) -> None:
-        """Append rows with `prev` and `hash`; they are on disk when this returns."""
+    def append(self, *rows: Mapping[str, object], sync: bool = True) -> None:
+        """Append rows with `prev` and `hash`; with `sync` they are on disk when this returns."""
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             size = self._set_torn_aside(handle)
             _write_all(handle, b"".join(_lines(rows, _last_hash(handle, size))))
+            if sync:
+                os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def sync(self) -> None:
+        """Bring every row to disk; a missing file has none."""
+        try:
+            handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
             os.fsync(handle)
         finally:
             os.close(handle)

@@ -2,7 +2,8 @@
 
 Merging is pessimistic: over checks, over sides, over rows of one check. The first attempt
 decides. What was expected and left no evidence is INCONCLUSIVE, so a crash, a gap, a skip
-or an empty query can never end in GO.
+or an empty query can never end in GO. Nor can a blocking criterion whose check was never seen
+red: a check that nothing has turned red shows nothing by being green.
 """
 
 from __future__ import annotations
@@ -132,11 +133,15 @@ def _finding(criterion: Criterion, rows: Sequence[_Row], frame: _Frame) -> Findi
     if status is Status.PASS and frame.level not in criterion.shown_at:
         status = Status.INCONCLUSIVE
         why = f"simulated: mechanism shown at level {frame.level}, counts at {_levels(criterion)}; {why}"
+    blocking = criterion.blocks(frame.profile, frame.level)
+    if status is Status.PASS and blocking and criterion.red_proof == "":
+        status = Status.INCONCLUSIVE
+        why = f"never seen red: nothing has shown that it can fail (gonogo selftest); {why}"
     observed, unit = _observed(criterion.limit, status, counted)
     return Finding(
         criterion=criterion.id,
         status=status,
-        blocking=criterion.blocks(frame.profile, frame.level),
+        blocking=blocking,
         observed=observed,
         limit=str(criterion.limit) if criterion.limit else "",
         unit=unit,

@@ -7,7 +7,7 @@ Evidence is written as it happens; findings are computed from criteria and evide
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -82,6 +82,8 @@ class Criterion:
     (no check exists yet; shown by `plan`, never counted as passed).
     `blocking` holds the (profile, level) pairs in which a not-PASS stops a GO.
     `checks` are the test ids that serve it, known at collection, before anything runs.
+    `red_proof` says what broke it when it was seen red, and is empty where it never was:
+    then a PASS of it is not counted in a GO. None is a run from before that was asked.
     """
 
     id: str
@@ -92,6 +94,7 @@ class Criterion:
     profiles: frozenset[Profile] = frozenset(Profile)
     shown_at: frozenset[Level] = frozenset(Level)
     checks: tuple[str, ...] = ()
+    red_proof: str | None = None
 
     def blocks(self, profile: Profile, level: Level) -> bool:
         """Return whether a result that is not PASS stops a GO here."""
@@ -214,7 +217,7 @@ class Recorder(Protocol):
         """Say at collection that `check` will bear on `criterion`."""
 
     def evidence(self, evidence: Evidence) -> None:
-        """Append one observation; it is on disk when this returns."""
+        """Append one observation; it outlives this process when this returns."""
 
     def undo(self, undo: Undo) -> None:
         """Append one undo record; it is on disk when this returns."""
@@ -226,3 +229,11 @@ class LimitReader(Protocol):
 
     def limit(self, criterion: str) -> Limit | None:
         """Return the limit of a criterion of this run, or None if it has none."""
+
+
+@runtime_checkable
+class ExpectsMany(Protocol):
+    """What a recorder may offer besides: a whole collection expected in one write."""
+
+    def expect_all(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Say of each (criterion, check) that the check will bear on the criterion."""

@@ -100,6 +100,7 @@ def read_criterion(row: Mapping[str, Any]) -> Criterion:
             profiles=frozenset(Profile(p) for p in row["profiles"]),
             shown_at=frozenset(Level(at) for at in row["shown_at"]),
             checks=tuple(row["checks"]),
+            red_proof=row.get("red_proof"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"criteria row cannot be read: {error!r}", exit_code=3) from error

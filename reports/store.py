@@ -117,19 +117,34 @@ class Store:
 
     def expect(self, criterion: str, check: str) -> None:
         """Say at collection that `check` will bear on `criterion`."""
-        if criterion not in self._expected:  # read once: a collection expects hundreds of checks
-            self._expected = {one.id: set(one.checks) for one in self.read_criteria()}
-        if criterion not in self._expected:
-            raise RunError(f"{check}: criterion {criterion!r} is in no catalogue; `gonogo plan` lists them")
-        if check in self._expected[criterion]:
-            return
-        self._append("criteria.jsonl", {"expect": {"criterion": criterion, "check": check}})
-        self._expected[criterion].add(check)
+        self.expect_all([(criterion, check)])
+
+    def expect_all(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Say it of many (criterion, check) at once: one write brings all of them to disk."""
+        fresh: dict[tuple[str, str], None] = {}
+        for criterion, check in pairs:
+            if criterion not in self._expected:  # read once: a collection expects hundreds of checks
+                self._expected = {one.id: set(one.checks) for one in self.read_criteria()}
+            if criterion not in self._expected:
+                raise RunError(
+                    f"{check}: criterion {criterion!r} is in no catalogue; `gonogo plan` lists them"
+                )
+            if check not in self._expected[criterion]:
+                fresh[criterion, check] = None
+        if fresh:
+            rows = [{"expect": {"criterion": criterion, "check": check}} for criterion, check in fresh]
+            self._append("criteria.jsonl", *rows)
+        for criterion, check in fresh:
+            self._expected[criterion].add(check)
 
     def evidence(self, evidence: Evidence) -> None:
-        """Append one observation; it is on disk when this returns."""
+        """Append one observation; it outlives this process when this returns, and is on disk once sealed.
+
+        Waiting for the disk at each check would cost more than most checks do. Should the machine
+        itself crash, the rows that are lost are gaps, and a gap never makes a GO.
+        """
         at = evidence.at or _iso(datetime.now(UTC))
-        self._append("evidence.jsonl", plain(replace(evidence, at=at)))
+        self._append("evidence.jsonl", plain(replace(evidence, at=at)), sync=False)
 
     def undo(self, undo: Undo) -> None:
         """Append one undo record; it is on disk when this returns."""
@@ -229,6 +244,8 @@ class Store:
         """Take late secrets out of every text file, then write MANIFEST.sha256 over all files."""
         for path in self.files():
             self._cleanse(path)
+        for name in CHAINS:
+            Chain(self.path / name).sync()
         lines = [f"{sha256_of(path)}  {path.relative_to(self.path).as_posix()}\n" for path in self.files()]
         return self._write(MANIFEST, "".join(lines).encode())
 
@@ -258,10 +275,10 @@ class Store:
 
     # -- private -------------------------------------------------------------------------
 
-    def _append(self, name: str, *rows: object) -> None:
+    def _append(self, name: str, *rows: object, sync: bool = True) -> None:
         redacted = [_mapping(self._redactor.json(row)) for row in rows]
         try:
-            Chain(self.path / name).append(*redacted)
+            Chain(self.path / name).append(*redacted, sync=sync)
         except OSError as error:
             raise _unwritable(self.path / name, error) from error
 

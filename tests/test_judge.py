@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -272,3 +273,20 @@ def test_go_always_rests_on_a_first_pass_of_every_check(rows):
             assert all(row.status is Status.PASS and row.samples for row in firsts)
     if any(row.status is Status.FAIL and row.attempt == 1 for row in rows):
         assert verdict.decision is Decision.NO_GO
+
+
+@pytest.mark.parametrize(
+    ("proof", "blocks", "status", "expected"),
+    [
+        ("", True, Status.PASS, Status.INCONCLUSIVE),
+        ("", True, Status.FAIL, Status.FAIL),  # it is red now
+        ("", False, Status.PASS, Status.PASS),
+        ("server:x at level stub", True, Status.PASS, Status.PASS),
+        (None, True, Status.PASS, Status.PASS),  # a run from before proofs were asked for
+    ],
+)
+def test_a_blocking_pass_that_was_never_seen_red_is_not_counted(proof, blocks, status, expected):
+    one = replace(criterion(blocking=EVERYWHERE if blocks else frozenset()), red_proof=proof)
+    finding = decide([seen(status)], [one]).findings[0]
+    assert finding.status is expected
+    assert finding.why.startswith("never seen red") is (expected is Status.INCONCLUSIVE)

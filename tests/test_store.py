@@ -277,3 +277,15 @@ def test_seal_lists_every_file_and_resealing_renews_rendered_ones_only(store):
     again = store.read_manifest()
     assert again["logs/a.txt"] == sealed["logs/a.txt"]
     assert again["report.md"] != sealed["report.md"]
+
+
+def test_a_collection_is_expected_in_one_write_and_nothing_of_a_bad_one(tmp_path):
+    store = create(tmp_path, "lab", Profile.SMOKE)
+    store.criteria([Criterion("a.one", "One", "suite", red_proof="x at level stub")])
+    store.expect_all([("a.one", "t1"), ("a.one", "t2"), ("a.one", "t1")])
+    store.expect("a.one", "t2")
+    assert open_run(store.path).read_criteria()[0].checks == ("t1", "t2")
+    assert open_run(store.path).read_criteria()[0].red_proof == "x at level stub"
+    with pytest.raises(RunError, match="in no catalogue"):
+        store.expect_all([("a.one", "t3"), ("no.such", "t4")])
+    assert open_run(store.path).read_criteria()[0].checks == ("t1", "t2")

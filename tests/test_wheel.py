@@ -27,6 +27,11 @@ NEEDED = (
     "gonogo/provisioners/upstream/kubernetes/kubenode/main.go",
     "gonogo/provisioners/upstream/manifests/coredns.yaml",
     "gonogo/suites/tiers/test_servers.py",
+    "gonogo/fixtures/gpu/go.mod",
+    "gonogo/fixtures/gpu/main.go",
+    "gonogo/provisioners/parts/manifests/gpu.yaml",
+    "gonogo/provisioners/upstream/velero/s3plugin/main.go",
+    "gonogo/reports/red_proofs.json",
 )
 
 

@@ -107,6 +107,13 @@ NEEDS_HOSTS = {
     "technical.security": "the no-op twin has no Kubernetes API",
     "phase4.rbac": "the no-op twin has no Kubernetes API",
     "phase4.network_policy": "the no-op twin has no network of pods",
+    "cutover.ingress": "the no-op twin has no Ingress",
+    "phase3.ingress": "the no-op twin has no Ingress",
+    "cutover.gpu": "the no-op twin has no GPU",
+    "technical.gpu_scheduling": "the no-op twin has no GPU",
+    "performance.gpu_utilization": "the no-op twin has no GPU",
+    "phase2.gpu": "the no-op twin has no GPU",
+    "phase2.affinity": "the no-op twin has no scheduler",
 }
 # Their result before and after may differ by the machine's mood; not red is all that is asked.
 NOISY = frozenset({"performance.response", "performance.network_latency", "phase2.latency", "metric.uptime"})

@@ -199,10 +199,10 @@ class Run:
 
     def _convert(self, project: Project, tiers: Tiers) -> None:
         from provisioners.targets import open_targets
-        from verbs.workload import convert, placed, record_workload, with_policies
+        from verbs.workload import convert, placed, record_workload, with_parts
 
         with self._screen.step("convert") as say:
-            self._config = with_policies(self._config, self.cluster, self._profile.value)
+            self._config = with_parts(self._config, self.cluster, self._profile.value)
             self.workload = convert(self._config, project, tiers, self.cluster)
             self.cluster = placed(self.cluster, self.workload)
             self._secrets = record_workload(self.store, self._config, self.cluster, self.workload)

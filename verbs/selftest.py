@@ -2,7 +2,8 @@
 
 The main job runs unbroken, then broken, one group of mutations at a time, then unbroken
 again, with the same code as `gonogo run`. A check that stays green on a broken thing
-shows nothing, and a criterion without a red proof must not be counted in a GO.
+shows nothing, and a criterion without a red proof is not counted in a GO: `--write-proofs` writes
+the proofs that `reports.judge` asks for, with the code of the checks that gave them.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from typing import TYPE_CHECKING
 
 from provisioners.errors import InputError, ProvisionError
 from reports.catalogue import catalogue
-from reports.model import Profile, Status
+from reports.judgement import judge_run
+from reports.model import Level, Profile, Status
+from reports.red_proof import RedProof, check_sources, read_proofs, write_proofs
 from verbs.config import LoadConfig, load_config
 from verbs.lease import lease
 from verbs.mutations import MUTATIONS, NEEDS_HOSTS, NOISY, READING, TRAFFIC, Mutation, write_given
 from verbs.run import Run
+from verbs.samples import ROOT
 from verbs.screen import Screen
 from verbs.signals import Interrupted, interruptible
 
@@ -63,8 +67,14 @@ class Proof:
         return self.red and self.back
 
 
-def selftest_command(target: str, expression: str, *, json_output: bool) -> int:
-    """Run the selftest; returns 0 only if every covered criterion turned red and came back, else 1."""
+def selftest_command(
+    target: str, expression: str, *, json_output: bool, proofs_file: Path | None = None
+) -> int:
+    """Run the selftest; returns 0 only if every covered criterion turned red and came back, else 1.
+
+    What was shown is written to `proofs_file`, if one is given. After a whole selftest that
+    file holds nothing else; with an expression it keeps the proofs of other criteria.
+    """
     if target != "noop":
         raise InputError(
             f"no selftest on {target!r}",
@@ -88,6 +98,9 @@ def selftest_command(target: str, expression: str, *, json_output: bool) -> int:
     proofs = prove(chosen, *runs, whole=not expression)
     missing = [one.criterion for one in proofs if not one.shown and one.criterion not in NEEDS_HOSTS]
     _print(proofs, json_output=json_output)
+    if proofs_file:
+        kept = read_proofs(proofs_file) if expression else {}
+        write_proofs(proofs_file, red_proofs(proofs, kept, ROOT / "suites"))
     if missing:
         sys.stderr.write(f"not shown: {', '.join(missing)}\nevery run is kept: {folder}\n")
         return 1
@@ -124,6 +137,18 @@ def prove(
             why = NEEDS_HOSTS.get(criterion, "no mutation is aimed at it: add one to verbs/mutations.py")
             proofs.append(Proof(criterion, "-", status, "-", "-", red=False, back=False, why=why))
     return tuple(proofs)
+
+
+def red_proofs(proofs: Sequence[Proof], kept: Mapping[str, RedProof], suites: Path) -> tuple[RedProof, ...]:
+    """Return what the selftest's proofs are worth to the judge, beside those of `kept` not tried now."""
+    tried = {proof.criterion for proof in proofs}
+    sources = check_sources(suites)
+    shown = [
+        RedProof(proof.criterion, proof.mutation, Level.STUB, proof.broken, sources.get(proof.criterion, {}))
+        for proof in proofs
+        if proof.shown
+    ]
+    return (*(proof for name, proof in kept.items() if name not in tried), *shown)
 
 
 def _idle(finding: Finding) -> bool:
@@ -203,7 +228,8 @@ class Trial(Run):
             super()._compare()
 
     def _close(self, code: int | None) -> int:
-        self.verdict = self._judge()
+        self._judge()
+        self.verdict = judge_run(self.store, ask_red=False)
         return code or 0
 
 

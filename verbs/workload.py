@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CONVERT_CHECK = "convert::project"
 IMAGE_PREFIX = "gonogo/"
+LAB_DOMAIN = "gonogo"  # one word: servers of the sample refuse host names that they were not told of
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +117,21 @@ def convert(config: Config, project: Project, tiers: Tiers, cluster: Cluster) ->
     return Workload(bundles, losses, count_keys(project))
 
 
-def with_policies(config: Config, cluster: Cluster, profile: str) -> Config:
-    """Return the config with network policies, where it leaves the choice and something enforces them.
+def with_parts(config: Config, cluster: Cluster, profile: str) -> Config:
+    """Return the config with what the cluster's parts make worth deploying, where it leaves the choice.
 
-    Not in smoke: its comparison wants no rules on one side only, and it judges no policy.
+    Network policies where something enforces them, Ingresses where the lab has a controller. Not in
+    smoke: its comparison wants no rules on one side only, and it judges neither.
     """
-    engine = cluster.extra.get("network_policy_engine", "none")
-    if config.policies is not None or profile == "smoke" or engine in ("", "none"):
+    if profile == "smoke":
         return config
-    return config.model_copy(update={"policies": True})
+    changes: dict[str, object] = {}
+    engine = cluster.extra.get("network_policy_engine", "none")
+    if config.policies is None and engine not in ("", "none"):
+        changes["policies"] = True
+    if not config.ingress_domain and "ingress" in cluster.extra.get("parts", "").split(","):
+        changes["ingress_domain"] = LAB_DOMAIN
+    return config.model_copy(update=changes)
 
 
 def placed(cluster: Cluster, workload: Workload) -> Cluster:
