@@ -99,6 +99,13 @@ class Tiers:
     policies: bool | None = None
     ingress_domain: str = ""
     ingress_class: str = ""
+    _by_service: dict[str, Server] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Note each server under every name of its service; the first row of a name counts."""
+        for row in self.servers:
+            for name in (row.service, *row.also):
+                self._by_service.setdefault(name, row)
 
     @property
     def extras(self) -> tuple[Part, ...]:
@@ -122,7 +129,7 @@ class Tiers:
 
     def server(self, service: str) -> Server | None:
         """Return the MCP server that a compose service is, or None."""
-        return next((row for row in self.servers if service in (row.service, *row.also)), None)
+        return self._by_service.get(service)
 
     def row(self, service: str) -> Server | Part | None:
         """Return the row of a compose service, or None."""

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,18 @@ def test_questions() -> None:
     assert tiers.server("redis") is None
     assert tiers.missing([name for name in tiers.order if name != "asana-v2"]) == ("asana-v2",)
     assert not tiers.missing(tiers.order)
+
+
+def test_a_server_by_each_name_of_its_service() -> None:
+    tiers = load_tiers(SAMPLE)
+    for row in tiers.servers:
+        assert {tiers.server(name) for name in (row.service, *row.also)} == {row}
+    assert any(row.also for row in tiers.servers)
+    fewer = replace(tiers, servers=tiers.servers[1:])
+    assert fewer.server(tiers.servers[0].service) is None
+    assert fewer.server(tiers.servers[1].service) == tiers.servers[1]
+    assert fewer != tiers == replace(tiers)
+    assert "_by_service" not in repr(tiers)
 
 
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 import re
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 from provisioners.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*\Z")
@@ -51,19 +53,20 @@ def convert_command(
         raise InputError(
             f"--ingress {ingress_domain!r} is no domain", next_step="give one such as apps.example.com"
         )
-    from provisioners.compose import Fit, convert, losses_json
-    from provisioners.tiers import load_tiers
-    from verbs.samples import SAMPLES
+    with _no_collector():
+        from provisioners.compose import Fit, convert, losses_json
+        from provisioners.tiers import load_tiers
+        from verbs.samples import SAMPLES
 
-    result = convert(
-        list(files),
-        out,
-        env=dict(os.environ),
-        env_files=list(env_files),
-        duplicates="last" if duplicates == "last" else "error",
-        tiers=load_tiers(tiers or SAMPLES / "tiers.yaml"),
-        fit=Fit(policies=policies, ingress_domain=ingress_domain, wait_image=wait_image),
-    )
+        result = convert(
+            list(files),
+            out,
+            env=dict(os.environ),
+            env_files=list(env_files),
+            duplicates="last" if duplicates == "last" else "error",
+            tiers=load_tiers(tiers or SAMPLES / "tiers.yaml"),
+            fit=Fit(policies=policies, ingress_domain=ingress_domain, wait_image=wait_image),
+        )
     if json_output:
         sys.stdout.write(losses_json(result.losses))
     outcomes = Counter(str(loss.outcome) for loss in result.losses)
@@ -76,6 +79,18 @@ def convert_command(
     for loss in refused:
         sys.stderr.write(f"{loss.file}:{loss.line}: refused {loss.path}: {loss.detail}\n")
     return 2 if refused else 0
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Loading modules makes no garbage: each look of the collector at them would find none."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _lint(folder: Path, *, json_output: bool) -> int:

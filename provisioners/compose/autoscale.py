@@ -6,10 +6,10 @@ Compose has no key for it. Labels of other tools that say the same are read too:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioners.compose.nodes import Leaf, Node, Table
+from provisioners.compose.records import dataclass
 from provisioners.compose.scalars import as_bool
 from provisioners.tiers import Autoscale
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provisioners.compose import units
-from provisioners.compose.deploys import deploy_of
+from provisioners.compose.deploys import deploy_of, with_gpus
 from provisioners.compose.lists import Lists
 from provisioners.compose.model import (
     Deploy,
@@ -17,12 +17,14 @@ from provisioners.compose.model import (
     Service,
 )
 from provisioners.compose.nodes import Leaf, Node, Table
+from provisioners.compose.records import dataclass
 from provisioners.compose.values import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+NO_IMAGE = "the service has neither `image` nor `build`"
 _TYPED = frozenset(
     [
         "image",
@@ -44,6 +46,7 @@ _TYPED = frozenset(
         "working_dir",
         "hostname",
         "stop_grace_period",
+        "gpus",
     ]
 )
 # Keys without a field in the model, whose values Docker reads as numbers all the same.
@@ -79,7 +82,7 @@ class Builder(Lists):
         image = self.text(get("image"))
         told = (table.file, table.path) in self.incomplete
         if image is None and get("build") is None and get("provider") is None and not told:
-            self.problem(table, "the service has neither `image` nor `build`")
+            self.problem(table, NO_IMAGE)
         if image is not None:
             self._check_image(image)
         self._check_build(get("build"))
@@ -113,7 +116,7 @@ class Builder(Lists):
 
     def _deploy(self, table: Table) -> Deploy:
         """Return `deploy`; the older `scale` counts where it gives no replicas."""
-        deploy = deploy_of(self, table.get("deploy"))
+        deploy = with_gpus(self, deploy_of(self, table.get("deploy")), table.get("gpus"))
         scale = self.read(table.get("scale"), count)
         return replace(deploy, replicas=scale) if scale and deploy.replicas is None else deploy
 

@@ -8,15 +8,17 @@ variables; there a shell does it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from provisioners.compose.environment import escaped, secret_entry, secret_key_of
+from provisioners.compose.following import Followed, follow_words
 from provisioners.compose.naming import secret_object
+from provisioners.compose.records import dataclass
 from provisioners.compose.secrecy import Hidden, quoted_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from provisioners.compose.context import Context
     from provisioners.compose.environment import Environment
@@ -40,6 +42,7 @@ class Commands:
 
     name: str
     hidden: Hidden
+    renamed: Mapping[str, str]
     _own: frozenset[str] = field(default_factory=frozenset)
 
     @classmethod
@@ -49,20 +52,25 @@ class Commands:
         prefix = _PREFIX
         while any(str(entry["name"]).startswith(f"{prefix}_") for entry in environment.entries):
             prefix += "_X"  # the file has variables that are called so
-        return cls(name, Hidden(prefix, _mark, context.secrets, values), frozenset(values))
+        return cls(name, Hidden(prefix, _mark, context.secrets, values), context.renamed, frozenset(values))
 
     def words(self, words: Sequence[str]) -> list[str]:
         """Return argv as Kubernetes reads it: `$(` of the file's own escaped, secrets as `$(NAME)`."""
         hidden = self.hidden.narrowed(words)
         found, before = [], ""
-        for word in words:
+        for word in follow_words(words, self.renamed)[0]:
             found.append(_MARK.sub(r"$(\1)", hidden.word(escaped(word), before)))
             before = word
         return found
 
     def note(self, given: Given[tuple[str, ...]], ledger: Ledger) -> None:
         """Say that a secret moved out of a command, where one did."""
-        plain = [escaped(word) for word in given.value]
+        words, left = follow_words(given.value, self.renamed)
+        if words != given.value:
+            ledger.remark(given.at, "follows renamed services")
+        if left:
+            ledger.remark(given.at, Followed("", left).said)
+        plain = [escaped(word) for word in words]
         if self.words(given.value) != plain:
             ledger.remark(given.at, "a secret in plain sight: moved to a Secret", self._target())
 
@@ -70,6 +78,13 @@ class Commands:
         """Return a health check whose command shows no secret."""
         if check.is_http or not check.argv:
             return check
+        words, left = follow_words(check.argv, self.renamed)
+        at = health.test.at if health.test else health.at
+        if words != check.argv:
+            ledger.remark(at, "follows renamed services")
+            check = replace(check, argv=words)
+        if left:
+            ledger.remark(at, Followed("", left).said)
         hidden = self.hidden.narrowed(check.argv)
         marked, before = [], ""
         for word in check.argv:
@@ -77,7 +92,6 @@ class Commands:
             before = word
         if marked == list(check.argv):
             return check
-        at = health.test.at if health.test else health.at
         names = {_mark(name): name for name in self.hidden.values}
         if not health.shell:
             line = quoted_words(marked, names)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import field
 from typing import TYPE_CHECKING
+
+from provisioners.compose.aliases import Aliases
+from provisioners.compose.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 class Context:
     """Where the objects go, how they are fitted, and who keeps account.
 
-    `names` are the legal names of the services by key, `renamed` those that are new; `ports` are
+    `names` are the legal names of the services by key, `renamed` those of services and aliases that are
+    new; `ports` are
     the TCP ports that each service has in the end; `secrets` are values that no text may show.
     """
 
@@ -34,3 +38,4 @@ class Context:
     peers: Peers
     ports: Mapping[str, tuple[int, ...]]
     secrets: frozenset[str] = frozenset()
+    aliases: Aliases = field(default_factory=Aliases)

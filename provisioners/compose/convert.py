@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provisioners.compose.emit import to_yaml
@@ -14,6 +13,7 @@ from provisioners.compose.kubernetes import kubernetes_conversion
 from provisioners.compose.losses import Loss, Outcome, count_keys, losses_json
 from provisioners.compose.naming import secret_object
 from provisioners.compose.project import load_project
+from provisioners.compose.records import dataclass
 from provisioners.compose.validate import check_objects
 from provisioners.errors import InputError
 from provisioners.tiers import Tiers

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provisioners.compose import units
-from provisioners.compose.model import Amounts, ChangePolicy, Deploy, Given, RestartPolicy
+from provisioners.compose.model import ALL_GPUS, Amounts, ChangePolicy, Deploy, Given, RestartPolicy
 from provisioners.compose.nodes import Node, Table
 from provisioners.compose.values import count
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _MODES = frozenset(("replicated", "global", "replicated-job", "global-job"))
 _CONDITIONS = frozenset(("none", "on-failure", "any", "unless-stopped"))
+_DRIVERS = frozenset(("nvidia", "cdi"))
 _GPU_KINDS = frozenset(("gpu", "nvidia-gpu", "nvidia.com/gpu"))
 
 
@@ -83,14 +84,48 @@ def _reservations(values: Values, resources: Table) -> Amounts:
     if not isinstance(table, Table):
         return amounts
     nodes: list[Node] = []
-    gpus: Given[int] | None = None
-    for item in values.items(table.get("devices")):
-        gpus = _device(values, item, nodes) or gpus
-    for item in values.items(table.get("generic_resources")):
-        gpus = _generic(values, item, nodes) or gpus
-    listed = (*values.items(table.get("devices")), *values.items(table.get("generic_resources")))
-    others = tuple(item for item in listed if not any(item is node for node in nodes))
-    return replace(amounts, gpus=gpus, gpu_nodes=tuple(nodes), other_devices=others)
+    devices, generic = values.items(table.get("devices")), values.items(table.get("generic_resources"))
+    asked = _total([_device(values, item, nodes) for item in devices])
+    reserved = _total([_generic(values, item, nodes) for item in generic])
+    if reserved is None or (asked is not None and asked.value > reserved.value):
+        reserved = asked  # both say the same, one to `docker compose` and one to Swarm
+    others = tuple(item for item in (*devices, *generic) if not any(item is node for node in nodes))
+    return replace(amounts, gpus=reserved, gpu_nodes=tuple(nodes), other_devices=others)
+
+
+def with_gpus(values: Values, deploy: Deploy, node: Node | None) -> Deploy:
+    """Return `deploy` with what `gpus` of the service asks for: `all`, or devices as it reserves them."""
+    items = values.items(node)
+    if not items:
+        return deploy
+    kept = deploy.reservations
+    nodes: list[Node] = []
+    found: list[Given[int] | None] = []
+    for item in items:
+        if not isinstance(item, Table):
+            nodes.append(item)
+            found.append(Given(ALL_GPUS, item))
+        elif _is_ours(values, item):
+            nodes.append(item)
+            found.append(_count(values, item))
+    others = tuple(item for item in items if not any(item is one for one in nodes))
+    gpus = _total([kept.gpus, *found])
+    reservations = replace(
+        kept,
+        gpus=gpus,
+        gpu_nodes=(*kept.gpu_nodes, *nodes),
+        other_devices=(*kept.other_devices, *others),
+    )
+    return replace(deploy, reservations=reservations)
+
+
+def _total(found: list[Given[int] | None]) -> Given[int] | None:
+    """Return how many are asked for together; all of them where one entry wants all."""
+    given = [one for one in found if one is not None]
+    if not given:
+        return None
+    whole = any(one.value == ALL_GPUS for one in given)
+    return Given(ALL_GPUS if whole else sum(one.value for one in given), given[-1].at)
 
 
 def _device(values: Values, item: Node, nodes: list[Node]) -> Given[int] | None:
@@ -100,15 +135,27 @@ def _device(values: Values, item: Node, nodes: list[Node]) -> Given[int] | None:
     capabilities = [given.value for given in values.texts(table.get("capabilities"))]
     if not capabilities:
         values.problem(table, "the device has no `capabilities`")
-    driver = values.text(table.get("driver"))
-    if "gpu" not in capabilities or (driver is not None and driver.value not in {"nvidia", "cdi"}):
+    if "gpu" not in capabilities or not _is_ours(values, table):
         return None
     nodes.append(item)
-    ids = values.items(table.get("device_ids"))
-    wanted = values.read(table.get("count"), lambda text: -1 if text == "all" else count(text))
-    if wanted is not None:
-        return wanted
-    return Given(len(ids) or 1, item)
+    return _count(values, table)
+
+
+def _is_ours(values: Values, table: Table) -> bool:
+    """Return whether a device is NVIDIA's, as one is whose driver is not named."""
+    driver = values.text(table.get("driver"))
+    return driver is None or driver.value in _DRIVERS
+
+
+def _count(values: Values, table: Table) -> Given[int] | None:
+    """Return how many a device entry asks for; Docker takes all where it gives neither number nor ids."""
+    if table.get("count") is not None:
+        return values.read(table.get("count"), _number)
+    return Given(len(values.items(table.get("device_ids"))) or ALL_GPUS, table)
+
+
+def _number(text: str) -> int:
+    return ALL_GPUS if text in {"all", str(ALL_GPUS)} else count(text)
 
 
 def _generic(values: Values, item: Node, nodes: list[Node]) -> Given[int] | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provisioners.compose.naming import legal, port_names
+from provisioners.compose.aliases import alike
+from provisioners.compose.naming import port_names
 from provisioners.compose.policy import is_outside
-from provisioners.compose.workload import NAME_LABEL
+from provisioners.compose.workload import NAME_LABEL, http_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,9 +49,37 @@ def entries_of(
         found[0]["metadata"] = {**held, "annotations": dict(annotations)}
     if not whole:
         found.append(_entry(f"{name}-entry", name, labels, outer, context, published=True))
-    aliases = {legal(alias) for ref in service.networks for alias in ref.aliases} - {name}
-    found += [_entry(alias, name, labels, inner, context, published=False) for alias in sorted(aliases)]
+    found += [
+        _entry(alias, name, labels, inner, context, published=False)
+        for alias in context.aliases.own.get(service.name, ())
+    ]
     return [_with_affinity(entry) for entry in found] if affine else found
+
+
+def shared_entries(
+    key: str, labels: Object, services: Mapping[str, Service], context: Context
+) -> list[Object]:
+    """Return the Services of names that several services have, if this one is the first of them.
+
+    Their pods call the same port differently, so it is reached by its number. Where ports differ,
+    no Service port would lead to all of the pods: the name then has the addresses of each.
+    """
+    found = []
+    for alias in context.aliases.made_by(key):
+        behind = [services[one] for one in context.aliases.shared[alias]]
+        ports: list[Object] = []
+        if alike(behind):
+            names = port_names((*behind[0].ports, *behind[0].expose), http_port(behind[0].healthcheck))
+            ports = [
+                {**port, "targetPort": port["port"]}
+                for port in _service_ports((*behind[0].ports, *behind[0].expose), names)
+            ]
+        own = {**labels, NAME_LABEL: alias}
+        entry = _entry(alias, alias, own, ports, context, published=False)
+        spec = entry["spec"]
+        body = {**(spec if isinstance(spec, dict) else {}), "selector": context.aliases.selector(alias)}
+        found.append({**entry, "spec": body})
+    return found
 
 
 def _entry(

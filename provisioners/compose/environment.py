@@ -7,10 +7,12 @@ like become fields of the pod; a password in plain sight moves to a Secret.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
-from provisioners.compose.naming import followed, secret_object
+from provisioners.compose.following import follow_value
+from provisioners.compose.naming import secret_object
+from provisioners.compose.records import dataclass
 from provisioners.compose.secrecy import is_secret, mentions
 from provisioners.compose.validate_names import variable_name
 from provisioners.errors import InputError
@@ -123,7 +125,10 @@ def _enter(
         if not from_file:
             ledger.dropped(var.at, f"{var.name} has no value here, so compose does not set it either")
         return
-    value = followed(var.value, renamed)
+    followed = follow_value(var.name, var.value, renamed)
+    value = followed.text
+    if followed.left and not from_file:
+        ledger.approximated(var.at, followed.said, target)
     if is_secret(var.name, value) or mentions(value, known):
         secret = found.hide(var.name, value, name)
         if not from_file:

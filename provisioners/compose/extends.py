@@ -6,11 +6,12 @@ extend is accounted for once. Chains are followed, cycles are named with their w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from provisioners.compose.model import Given
 from provisioners.compose.nodes import Leaf, Node, Table, leaves
+from provisioners.compose.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

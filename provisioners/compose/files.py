@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from provisioners.compose.model import Given, Source
 from provisioners.compose.nodes import Leaf, Node, Table, place
 from provisioners.compose.paths import REMOTE, rebased
 from provisioners.compose.reader import MAX_NODES, read_file
+from provisioners.compose.records import dataclass
 from provisioners.compose.values import Problem
 from provisioners.errors import InputError
 

@@ -6,11 +6,12 @@ break something on purpose or to adapt it, and they are shown too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 from provisioners.compose import units
+from provisioners.compose.records import dataclass
 from provisioners.errors import InputError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ duplicates="last" this file's definition is laid upon the included one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from provisioners.compose.envfile import read_env_file
@@ -14,6 +14,7 @@ from provisioners.compose.extends import extended
 from provisioners.compose.merge import Overridden
 from provisioners.compose.model import Given
 from provisioners.compose.nodes import Leaf, Listing, Node, Table, leaves, place, plain
+from provisioners.compose.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,11 +6,12 @@ label names has to be one of its container and its Service.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from provisioners.compose.naming import legal
 from provisioners.compose.policy import is_outside
+from provisioners.compose.records import dataclass
 from provisioners.compose.rules import Route, RuleError, routes_of
 from provisioners.compose.traefik import ANNOTATION, Router, read_labels
 

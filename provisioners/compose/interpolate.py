@@ -7,14 +7,17 @@ mistake is collected with its line, so all are reported at once.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import field, replace
+from typing import TYPE_CHECKING, TypeVar
 
-from provisioners.compose.nodes import Leaf, Listing, Node
+from provisioners.compose.nodes import Leaf, Listing, Node, Table
+from provisioners.compose.records import dataclass
 from provisioners.compose.scalars import NULLS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+K = TypeVar("K")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATORS = (":-", ":?", ":+", "-", "?", "+")
@@ -51,12 +54,26 @@ class Interpolation:
         if isinstance(node, Leaf):
             return self._leaf(node) if "$" in node.text and node.text != "<<" else node
         if isinstance(node, Listing):
-            items = tuple(self.node(item) for item in node.items)
-            same = all(new is old for new, old in zip(items, node.items, strict=True))
-            return node if same else replace(node, items=items)
-        entries = {key: self.node(value) for key, value in node.entries.items()}
-        same = all(entries[key] is value for key, value in node.entries.items())
-        return node if same else replace(node, entries=entries)
+            others = self._others(enumerate(node.items))
+            if not others:
+                return node
+            items = tuple([others.get(index, item) for index, item in enumerate(node.items)])
+            return Listing(items, node.file, node.line, node.path, node.tag)
+        changed = self._others(node.entries.items())
+        if not changed:
+            return node
+        return Table({**node.entries, **changed}, node.file, node.line, node.path, node.tag, node.merges)
+
+    def _others(self, values: Iterable[tuple[K, Node]]) -> dict[K, Node]:
+        """Return those values that are others once every `$` is replaced."""
+        found: dict[K, Node] = {}
+        for key, value in values:
+            if isinstance(value, Leaf) and "$" not in value.text:
+                continue
+            new = self.node(value)
+            if new is not value:
+                found[key] = new
+        return found
 
     def _leaf(self, leaf: Leaf) -> Leaf:
         def unset(name: str) -> None:

@@ -6,7 +6,10 @@ everywhere. A dot separates places, `*` stands for any name, `[]` for the items 
 
 from __future__ import annotations
 
-import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _CHANGE = "parallelism delay failure_action monitor max_failure_ratio order"
 _FILE_REF = "source target uid gid mode"
@@ -74,13 +77,16 @@ KEYS: dict[str, frozenset[str]] = {
 }  # fmt: skip
 
 
-def allowed(place: str, key: str) -> bool:
-    """Return whether compose knows the key at the place; anything goes where no table says."""
-    return place not in KEYS or key in KEYS[place] or key.startswith("x-")
+def strange(place: str, keys: Iterable[str]) -> list[str]:
+    """Return the keys that compose does not know at the place; anything goes where no table says."""
+    allowed = KEYS.get(place)
+    return [] if allowed is None else [key for key in keys if key not in allowed and not key.startswith("x-")]
 
 
 def nearest(place: str, key: str) -> str:
     """Return `, did you mean ...?` for an unknown key, or nothing when no known key is near."""
+    import difflib
+
     found = difflib.get_close_matches(key, sorted(KEYS.get(place, ())), 1)
     return f", did you mean `{found[0]}`?" if found else ""
 

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from provisioners.base import Bundle, ServiceSpec, Side
 from provisioners.compose.accounts import account
+from provisioners.compose.aliases import aliases_of
 from provisioners.compose.autoscale import autoscaler
 from provisioners.compose.budget import budget_of
 from provisioners.compose.context import Context
 from provisioners.compose.emit import to_yaml
-from provisioners.compose.entries import IMPLIED, SHOWN, entries_of
-from provisioners.compose.fit import Fit, Patch, shapes
+from provisioners.compose.entries import IMPLIED, SHOWN, entries_of, shared_entries
+from provisioners.compose.fit import Fit, shapes
 from provisioners.compose.ingress import Entrance, ingresses_of
 from provisioners.compose.losses import Ledger, Loss
 from provisioners.compose.model import Port
 from provisioners.compose.naming import legal, legal_names, secret_object
 from provisioners.compose.nodes import Table
+from provisioners.compose.patches import apply_patches
 from provisioners.compose.peers import Peers, own_ports, peers_of, real_name
 from provisioners.compose.policy import POLICY_FILE, base_policies, note_networks, policy_of
-from provisioners.compose.prepare import prepared
+from provisioners.compose.prepare import prepared, provided
+from provisioners.compose.records import dataclass
+from provisioners.compose.references import References
 from provisioners.compose.secrecy import is_secret, telling
 from provisioners.compose.storage import Storage
 from provisioners.compose.tiering import tier_for
@@ -41,8 +44,6 @@ if TYPE_CHECKING:
 
 Object = dict[str, object]
 
-_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
-
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
@@ -55,7 +56,11 @@ class Conversion:
 
 def kubernetes_conversion(project: Project, tiers: Tiers, fit: Fit) -> Conversion:
     """Convert a project: the Kubernetes side of it, and what became of every leaf of its files."""
-    return _Conversion(prepared(project), tiers.fitting(project.services), fit).run()
+    ledger = Ledger()
+    for service in provided(project):
+        text = "a provider makes it, outside of containers: set it up, and name it by an ExternalName service"
+        ledger.refused(service.at, text)
+    return _Conversion(prepared(project), tiers.fitting(project.services), fit, ledger).run()
 
 
 def kubernetes_bundle(project: Project, tiers: Tiers, fit: Fit) -> tuple[Bundle, tuple[Loss, ...]]:
@@ -98,19 +103,22 @@ class _Conversion:
         shaped = shapes(project, self.tiers, self.fit)
         shared = self._shared_volumes()
         peers = peers_of(project, self.tiers)
+        aliases = aliases_of(project, names, self.ledger)
         services = {key: _with_implied(service, key, peers) for key, service in project.services.items()}
+        renamed = {**aliases.renamed, **{old: new for old, new in names.items() if old != new}}
         context = Context(
             namespace=namespace,
             project=legal(project.name),
             fit=self.fit,
             ledger=self.ledger,
-            storage=Storage(project, self.ledger, namespace, self.fit.volume_size, shared),
-            renamed={old: new for old, new in names.items() if old != new},
+            storage=self._storage(shared, renamed),
+            renamed=renamed,
             tiers=self.tiers,
             names=names,
             peers=peers,
             ports={key: own_ports(service) for key, service in services.items()},
             secrets=_known_secrets(project),
+            aliases=aliases,
         )
         entrance = Entrance(context)
         shown = {
@@ -131,6 +139,7 @@ class _Conversion:
         for key, service in services.items():
             tier, name = tier_for(service, self.tiers), names[key]
             objects, found = self._objects(service, name, tier, shaped[key], shown[key], context)
+            objects += shared_entries(key, labels_of(name, tier, context.project), services, context)
             if policies:
                 objects.append(policy_of(service, key, shown[key].ports, context))
             documents[f"{tier}/{name}.yaml"] = objects
@@ -138,7 +147,7 @@ class _Conversion:
             self._note_service(service, key, name, policies=policies)
         _check_unique(documents)
         _check_secrets(secrets)
-        self._patch(documents)
+        apply_patches(self.fit.patches, documents)
         note_top_level(project, self.ledger, networks=not policies)
         losses = self.ledger.close(project)
         bundle = Bundle(
@@ -176,6 +185,11 @@ class _Conversion:
         return [*objects, *ingresses_of(shown, name, labels, context)], workload.secrets
 
     # -- volumes ---------------------------------------------------------------------------
+
+    def _storage(self, shared: frozenset[str], renamed: Mapping[str, str]) -> Storage:
+        namespace = self.tiers.namespace
+        references = References(self.project, self.ledger, namespace, renamed)
+        return Storage(self.project, self.ledger, namespace, self.fit.volume_size, shared, references)
 
     def _shared_volumes(self) -> frozenset[str]:
         """Volumes of several services, or of a job, which need a claim of their own."""
@@ -215,19 +229,6 @@ class _Conversion:
                     if detail_key != "aliases":
                         ledger.dropped(node, "pods get addresses and interfaces from the cluster network")
 
-    # -- patches ---------------------------------------------------------------------------
-
-    def _patch(self, documents: dict[str, list[Object]]) -> None:
-        for patch in self.fit.patches:
-            found = [item for objects in documents.values() for item in objects if _is(item, patch)]
-            if not found:
-                raise InputError(
-                    f"the patch of {patch.kind}/{patch.name} finds no such object",
-                    next_step="correct kind and name; `gonogo convert` shows what there is",
-                )
-            for item in found:
-                _set(item, patch)
-
 
 def _with_implied(service: Service, key: str, peers: Peers) -> Service:
     """Return a service with the ports that others call it on, which it does not list."""
@@ -256,7 +257,7 @@ def _namespace(name: str) -> Object:
 
 
 def _check_unique(documents: dict[str, list[Object]]) -> None:
-    """Two objects of one kind and name would be one: an alias that is another service's name."""
+    """Two objects of one kind and name would be one: an alias `web-entry` beside a published `web`."""
     titles = Counter(_title(item) for objects in documents.values() for item in objects)
     twice = sorted(title for title, count in titles.items() if count > 1)
     if twice:
@@ -286,28 +287,3 @@ def _check_secrets(secrets: Mapping[str, bytes]) -> None:
 def _title(item: Object) -> str:
     metadata = item.get("metadata")
     return f"{item.get('kind')}/{metadata.get('name') if isinstance(metadata, dict) else ''}"
-
-
-def _is(item: Object, patch: Patch) -> bool:
-    metadata = item.get("metadata")
-    return (
-        item.get("kind") == patch.kind and isinstance(metadata, dict) and metadata.get("name") == patch.name
-    )
-
-
-def _set(item: Object, patch: Patch) -> None:
-    """Set one value of an object; every step but the last has to be there."""
-    steps: list[str | int] = [int(m[2]) if m[2] else m[1] for m in _STEP.finditer(patch.path)]
-    node: object = item
-    for number, step in enumerate(steps):
-        try:
-            if number < len(steps) - 1:
-                node = node[step]  # type: ignore[index]  # a wrong step is the error below
-            else:
-                node[step] = patch.value  # type: ignore[index]
-        except (KeyError, IndexError, TypeError):
-            raise InputError(
-                f"the patch of {patch.kind}/{patch.name} has no {patch.path}",
-                why=f"there is nothing at step {step!r}",
-                next_step="write a path such as spec.ports[0].targetPort",
-            ) from None

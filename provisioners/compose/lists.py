@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioners.compose import units
 from provisioners.compose.merge import Overridden, as_names
 from provisioners.compose.model import FileRef, Mount, NetworkRef, Port
 from provisioners.compose.nodes import Leaf, Listing, Node, Table
+from provisioners.compose.records import dataclass
 from provisioners.compose.values import Values, octal
 
 if TYPE_CHECKING:

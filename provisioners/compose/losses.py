@@ -7,11 +7,12 @@ renderer spoke about is an error of the converter, never of the input.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, NamedTuple
 
 from provisioners.compose.nodes import Leaf, Node, leaves
+from provisioners.compose.records import dataclass
 from provisioners.errors import ProvisionError
 
 if TYPE_CHECKING:
@@ -69,7 +70,10 @@ class Ledger:
         """Say what became of a node and of everything below it."""
         file, path = node.file, node.path
         key = (file, node.line, path)
-        self._enter(key, outcome, detail, target)
+        if key in self.entries:
+            self._enter(key, outcome, detail, target)
+        else:
+            self.entries[key] = Loss(file, node.line, path, outcome, detail, target)
         if isinstance(node, Leaf):
             self.covered.add(key)
             return

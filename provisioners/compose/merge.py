@@ -7,11 +7,12 @@ target), and commands, which are replaced whole. `!reset` and `!override` are ho
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from provisioners.compose import units
 from provisioners.compose.nodes import Leaf, Listing, Node, Table
+from provisioners.compose.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -141,7 +142,7 @@ def as_pairs(node: Node, separator: str = "=") -> Node:
         name, given, value = item.text.partition(separator)
         if name in entries:
             return node  # one name twice: the model tells which counts
-        entries[name] = replace(item, text=value, plain=not given)
+        entries[name] = Leaf(value, not given, item.file, item.line, item.path, item.tag)
     return Table(entries, node.file, node.line, node.path, node.tag)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from provisioners.compose.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from provisioners.compose.reader import Duplicate
 
 T = TypeVar("T")
+
+ALL_GPUS = -1  # `count: all`, as Docker itself counts it
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """CPUs, memory and processes: of limits or of reservations."""
+    """CPUs, memory and processes: of limits or of reservations; `gpus` may be ALL_GPUS."""
 
     cpus: Given[float] | None = None
     memory_bytes: Given[int] | None = None
@@ -111,6 +115,13 @@ class Amounts:
     gpus: Given[int] | None = None
     gpu_nodes: tuple[Node, ...] = ()
     other_devices: tuple[Node, ...] = ()
+
+    @property
+    def gpu_count(self) -> int:
+        """How many GPUs are asked for: one in place of all, which neither orchestrator can say."""
+        if self.gpus is None:
+            return 0
+        return 1 if self.gpus.value == ALL_GPUS else self.gpus.value
 
 
 @dataclass(frozen=True, slots=True)

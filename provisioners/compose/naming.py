@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from provisioners.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
     from provisioners.compose.model import Port
 
@@ -101,13 +101,3 @@ def port_names(ports: Iterable[Port], http: int | None) -> dict[tuple[int, str],
             name = f"{plain}-{suffix}"
         found[number, protocol] = name
     return found
-
-
-def followed(text: str, renamed: Mapping[str, str]) -> str:
-    """Return a value in which hosts that were renamed have their new names."""
-    for old, new in renamed.items():
-        if old in text:
-            host = re.escape(old)
-            text = re.sub(rf"(?<=//){host}(?=[:/?#]|$)|(?<=@){host}(?=[:/?#]|$)", new, text)
-            text = re.sub(rf"(?:(?<=^)|(?<=[\s,;])){host}(?=:\d|[\s,;]|$)", new, text)
-    return text

@@ -7,10 +7,12 @@ hosts in values (`redis://redis:6379`, `DB_HOST=db`, `kafka1:9092,kafka2:9092`) 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from provisioners.compose.aliases import claims_of
 from provisioners.compose.nodes import Leaf, Listing, Node
+from provisioners.compose.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,6 +31,8 @@ _TELLS_HOST = re.compile(
     r"(?:^|_)(?:HOSTS?|HOSTNAME|SERVERS?|ADDR|ADDRESS|ENDPOINTS?|BROKERS?|NODES?|PEERS?|UPSTREAMS?|URLS?|URI)(?:_|$)",
     re.IGNORECASE,
 )
+# What holds the name of an image: `name:22` in it is a version, not a port.
+_TELLS_IMAGE = re.compile(r"(?:^|[_.-])(?:IMAGES?|TAGS?|VERSIONS?)(?:[_.-]|$)", re.IGNORECASE)
 _SCHEME_PORTS = {
     "http": 80, "https": 443, "ws": 80, "wss": 443, "redis": 6379, "rediss": 6379, "postgres": 5432,
     "postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mongodb": 27017, "amqp": 5672, "amqps": 5671,
@@ -118,28 +122,24 @@ def peers_of(project: Project, tiers: Tiers) -> Peers:
         for at, name, reference in _references(service):
             host = reference.host.removeprefix("tasks.")
             first, _, rest = host.partition(".")
-            callee = owners.get(host) or (
-                owners.get(first) if rest.split(".")[0] == tiers.namespace else None
+            callees = owners.get(host) or (
+                owners.get(first, ()) if rest.split(".")[0] == tiers.namespace else ()
             )
-            if callee is not None and callee != key and (reference.surely or _TELLS_HOST.search(name)):
+            if callees and (reference.surely or _TELLS_HOST.search(name)):
                 port = reference.port or _sibling_port(service, name)
-                found.append(
-                    Call(
-                        callee,
-                        port,
-                        at,
-                        "its environment" if name else "its command",
-                        explicit=reference.explicit or port != reference.port,
-                    )
-                )
-            elif callee is None and (space := _namespace(host)) and reference.surely:
+                how = "its environment" if name else "its command"
+                explicit = reference.explicit or port != reference.port
+                found += [Call(one, port, at, how, explicit=explicit) for one in callees if one != key]
+            elif not callees and (space := _namespace(host)) and reference.surely:
                 others.append(Foreign(space, reference.port, at))
         found += [
             Call(given.value, None, given.at, "depends_on")
             for given in service.depends_on
             if given.value in services
         ]
-        found += [Call(owners[name], None, at, "links") for name, at in _links(service) if name in owners]
+        found += [
+            Call(one, None, at, "links") for name, at in _links(service) for one in owners.get(name, ())
+        ]
         server = tiers.server(key)
         found += [
             Call(name, None, service.at, "the tiers file")
@@ -188,24 +188,34 @@ def references(text: str) -> Iterator[Reference]:
 def _references(service: Service) -> Iterator[tuple[Node, str, Reference]]:
     given = {var.name: var for var in (*service.file_environment, *service.environment)}
     for var in given.values():
+        if _is_image(var.name, var.value or ""):
+            continue
         for reference in references(var.value or ""):
             yield var.at, var.name, reference
     for words in (service.entrypoint, service.command):
+        before = ""
         for word in words.value if words else ():
-            for reference in references(word.partition("=")[2] if word.startswith("-") else word):
+            flag, _, value = word.partition("=") if word.startswith("-") else (before, "", word)
+            before = word if word.startswith("-") else ""
+            if _is_image(flag, value):
+                continue
+            for reference in references(value):
                 if reference.surely and words:
                     yield words.at, "", reference
 
 
-def _owners(project: Project) -> dict[str, str]:
-    """Return the service behind each name on the networks: its own, and its aliases there."""
-    aliases = {
-        alias: key
-        for key, service in project.services.items()
-        for ref in service.networks
-        for alias in ref.aliases
-    }
-    return {**aliases, **{key: key for key in project.services}}
+def _is_image(name: str, value: str) -> bool:
+    """Return whether a variable or a flag holds the name of an image; a URL is none."""
+    return ":" in value and "://" not in value and _TELLS_IMAGE.search(name) is not None
+
+
+def _owners(project: Project) -> dict[str, tuple[str, ...]]:
+    """Return the services behind each name on the networks: their own, and their aliases there."""
+    found: dict[str, tuple[str, ...]] = {}
+    for alias, claim in claims_of(project):
+        if claim.key not in found.get(alias, ()):
+            found[alias] = (*found.get(alias, ()), claim.key)
+    return {**found, **{key: (key,) for key in project.services}}
 
 
 def _sibling_port(service: Service, name: str) -> int | None:

@@ -7,7 +7,6 @@ The kubelet's probes need no rule: a node always reaches its own pods.
 
 from __future__ import annotations
 
-import copy
 import functools
 import ipaddress
 from typing import TYPE_CHECKING
@@ -149,13 +148,14 @@ def _outgoing(key: str, context: Context) -> list[Object]:
     foreign = dict.fromkeys(one.namespace for one in peers.foreign.get(key, ()))
     rules += [{"to": [_peer(namespaces=[namespace])]} for namespace in foreign]
     if peers.has_outside(key):
-        rules.append({"to": copy.deepcopy(_outside(tuple(context.fit.cluster_ranges)))})
+        outside = _outside(tuple(context.fit.cluster_ranges))
+        rules.append({"to": [{"ipBlock": _block(whole, kept)} for whole, kept in outside]})
     return rules
 
 
 @functools.lru_cache(maxsize=8)
-def _outside(ranges: tuple[str, ...]) -> list[Object]:
-    """All addresses but those of pods and Services, whose traffic the other rules decide.
+def _outside(ranges: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """All addresses, each kind with its exceptions: pods and Services, whose traffic other rules decide.
 
     Private addresses stay: databases and hosts beside the cluster have them.
     """
@@ -165,11 +165,15 @@ def _outside(ranges: tuple[str, ...]) -> list[Object]:
         raise InputError(
             "a range of the cluster is no network", why=str(error), next_step="write one such as 10.42.0.0/16"
         ) from None
-    found: list[Object] = []
-    for whole, version in (("0.0.0.0/0", 4), ("::/0", 6)):
-        kept = [str(network) for network in networks if network.version == version]
-        found.append({"ipBlock": {"cidr": whole} | ({"except": kept} if kept else {})})
-    return found
+    return tuple(
+        (whole, tuple(str(network) for network in networks if network.version == version))
+        for whole, version in (("0.0.0.0/0", 4), ("::/0", 6))
+    )
+
+
+def _block(whole: str, kept: Sequence[str]) -> Object:
+    """One block of a policy, its own: a patch of one policy changes no other."""
+    return {"cidr": whole, "except": list(kept)} if kept else {"cidr": whole}
 
 
 def _ports(service: Service, tcp: Sequence[int]) -> list[Object]:

@@ -7,14 +7,15 @@ must not restart a server for its backends' faults.
 
 from __future__ import annotations
 
+import functools
 import math
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from provisioners.compose.fit import START_INTERVAL_S as FIT_START_INTERVAL_S
 from provisioners.compose.fit import START_PERIOD_S
+from provisioners.compose.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -56,6 +57,7 @@ _SHELL_TAILS = (
     "&>/dev/null",
     "&& exit 0",
 )
+_REMEMBERED = 1024
 _READY_WORDS = ("ready", "readiness", "readyz")
 
 
@@ -81,8 +83,12 @@ class Check:
 
 def check_of(health: HealthCheck) -> Check:
     """Return what an active health check asks."""
-    words = health.test.value if health.test else ()
-    if health.shell:
+    return _check(health.test.value if health.test else (), health.shell)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _check(words: tuple[str, ...], shell: bool) -> Check:
+    if shell:
         return _http(_shell_words(words[0])) or Check(argv=("/bin/sh", "-c", words[0]))
     return _http(list(words)) or Check(argv=words)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provisioners.compose.build import Builder
+from provisioners.compose.build import NO_IMAGE, Builder
 from provisioners.compose.envfile import read_env_file
 from provisioners.compose.files import Files
 from provisioners.compose.include import Includer
 from provisioners.compose.interpolate import Interpolation
 from provisioners.compose.model import Given, Project, Resource, Service
 from provisioners.compose.nodes import Leaf, Node, Table
+from provisioners.compose.records import dataclass
 from provisioners.compose.scalars import as_bool
 from provisioners.compose.schema import check
 from provisioners.compose.unused import Arrived
@@ -273,6 +274,8 @@ def _with_hints(reading: Files, builder: Builder, interpolation: Interpolation) 
     for problem in sorted(dict.fromkeys((*reading.problems, *builder.problems)), key=place_of):
         if (problem.file, problem.path) in interpolation.failed:
             continue  # it has been told why there is no value
+        if problem.text == NO_IMAGE and (problem.file, f"{problem.path}.image") in interpolation.failed:
+            continue
         missing = names.get((problem.file, problem.path))
         yield f"{problem} ({', '.join(missing)} not set)" if missing else str(problem)
 

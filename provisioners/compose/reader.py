@@ -7,13 +7,17 @@ size of what they expand to has been counted, so an alias bomb costs nothing.
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass, field, replace
+import dataclasses
+import functools
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from provisioners.compose.nodes import Leaf, Listing, Node, Table, moved, place
+from provisioners.compose.records import dataclass
 from provisioners.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 Duplicates = Literal["error", "last"]
@@ -139,7 +143,7 @@ def _too(what: str, where: str) -> InputError:
     )
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class _Open:
     """A list or table whose end has not been seen yet."""
 
@@ -172,9 +176,20 @@ class _Reader:
         import yaml
 
         parser = getattr(yaml, "CLoader", yaml.Loader)(text)
+        handlers: dict[type, Callable[[Any], None]] = {
+            yaml.ScalarEvent: self._scalar,
+            yaml.MappingStartEvent: functools.partial(self._start, keyed=True),
+            yaml.SequenceStartEvent: functools.partial(self._start, keyed=False),
+            yaml.MappingEndEvent: self._end,
+            yaml.SequenceEndEvent: self._end,
+            yaml.AliasEvent: self._alias,
+            yaml.DocumentEndEvent: self._end_document,
+        }
+        next_event, last = parser.get_event, yaml.StreamEndEvent
         try:
-            while parser.check_event():
-                self._event(parser.get_event(), yaml)
+            while (kind := type(event := next_event())) is not last:
+                if kind in handlers:
+                    handlers[kind](event)
         except yaml.YAMLError as error:
             raise self._yaml_error(error) from None
         except RecursionError:
@@ -183,22 +198,7 @@ class _Reader:
             parser.dispose()
         return tuple(self._documents)
 
-    def _event(self, event: Any, yaml: Any) -> None:
-        kind = type(event)
-        if kind is yaml.ScalarEvent:
-            self._scalar(event)
-        elif kind is yaml.MappingStartEvent:
-            self._start(event, keyed=True)
-        elif kind is yaml.SequenceStartEvent:
-            self._start(event, keyed=False)
-        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
-            self._end()
-        elif kind is yaml.AliasEvent:
-            self._alias(event)
-        elif kind is yaml.DocumentEndEvent:
-            self._end_document()
-
-    def _end_document(self) -> None:
+    def _end_document(self, _: Any) -> None:
         root, self._root = self._root, None
         if root is not None and not (isinstance(root, Leaf) and root.is_null):
             self._documents.append(Document(root, tuple(self._duplicates), self._tagged))
@@ -237,7 +237,7 @@ class _Reader:
             line = top.key_line
         self._stack.append(_Open(line, self._path(), self._short(event.tag), event.anchor, keyed))
 
-    def _end(self) -> None:
+    def _end(self, _: Any) -> None:
         done = self._stack.pop()
         node: Node
         if done.keyed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provisioners.compose import units
+from provisioners.compose.model import ALL_GPUS
 from provisioners.compose.validate_names import amount
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ def resources_of(service: Service, shape: Shape, ledger: Ledger) -> Object:
         )
     elif shape.memory_reserved_bytes is not None:
         requests["memory"] = units.memory_quantity(shape.memory_reserved_bytes)
-    gpus = service.deploy.reservations.gpus
-    if gpus is not None and gpus.value > 0:
-        limits[GPU] = requests[GPU] = gpus.value
+    gpus = service.deploy.reservations.gpu_count
+    if gpus:
+        limits[GPU] = requests[GPU] = gpus
     _note_resources(service, shape, ledger)
     return {key: value for key, value in (("requests", requests), ("limits", limits)) if value}
 
@@ -135,11 +136,18 @@ def _note_gpus(service: Service, ledger: Ledger) -> None:
         ledger.refused(
             node, "ask for the resource that the device's plugin offers, such as vendor.example/device"
         )
+    target = f"resources.limits[{GPU}], equal to the request; runtimeClassName nvidia"
     for node in kept.gpu_nodes:
-        if kept.gpus is not None and kept.gpus.value < 0:
-            ledger.refused(node, "all GPUs of a node cannot be asked for: give their count")
+        if kept.gpus is not None and kept.gpus.value == ALL_GPUS:
+            detail = (
+                "1 GPU: Kubernetes asks for a number, all of a node cannot be said; where it has several, "
+                "give their count"
+            )
+            ledger.approximated(node, detail, target)
+        elif kept.gpus is not None and kept.gpus.value == 0:
+            ledger.converted(node, "no GPU")
         else:
-            ledger.converted(node, f"resources.limits[{GPU}], equal to the request; runtimeClassName nvidia")
+            ledger.converted(node, target)
 
 
 def _share(name: str) -> str:

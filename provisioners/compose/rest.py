@@ -1,18 +1,19 @@
 """What becomes, on Kubernetes, of service keys that the typed model has no field for.
 
-Most are simple: one field of the container or the pod, or nothing with a reason. The table is
-the documentation; a key that it does not have is refused, so nothing is lost in silence.
+Most are simple: one field of the container or the pod. What has none stands in `no_counterpart` with
+the reason; a key that neither table has is refused, so nothing is lost in silence.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioners.compose import hosts, units
 from provisioners.compose.entry_pairs import leaves_of, pairs_of, text_of, texts_of
 from provisioners.compose.naming import legal_domain
+from provisioners.compose.no_counterpart import DROPPED, REFUSED
 from provisioners.compose.nodes import Table
+from provisioners.compose.records import dataclass
 from provisioners.compose.scalars import as_bool
 from provisioners.compose.validate_names import MAX_ID, id_number, sysctl_name
 from provisioners.compose.volumes import path_problem
@@ -24,63 +25,10 @@ if TYPE_CHECKING:
     from provisioners.compose.model import Service
     from provisioners.compose.nodes import Node
 
-_DROPPED = {
-    "container_name": "Swarm ignores it too; pods have names of their own",
-    "links": "every service is reached by its name",
-    "external_links": "other stacks are reached by their full DNS name",
-    "logging": "the kubelet keeps and rotates container logs",
-    "log_driver": "the kubelet keeps and rotates container logs",
-    "log_opt": "the kubelet keeps and rotates container logs",
-    "restart": "Swarm ignores it for services; pods of a workload are always started again",
-    "build": "images are built before they are deployed; Swarm ignores it too",
-    "develop": "it is for work on one machine",
-    "attach": "it is for work on one machine",
-    "profiles": "one of its profiles is active",
-    "mac_address": "pods get theirs from the cluster network",
-    "network_mode": "Swarm ignores it; pods share one network",
-    "blkio_config": "there is no such limit; the storage class decides",
-    "cpu_shares": "requests decide the share",
-    "cpuset": "the kubelet's CPU manager decides",
-    "memswap_limit": "nodes of Kubernetes have no swap by default",
-    "mem_swappiness": "nodes of Kubernetes have no swap by default",
-    "oom_kill_disable": "memory limits are always kept",
-    "pids_limit": "the kubelet bounds processes for all pods (podPidsLimit)",
-    "scale": "deploy.replicas says how many",
-    "oom_score_adj": "the kubelet sets it from requests and limits",
-    "platform": "the image decides; give placement constraints on the architecture to choose nodes",
-    "pull_refresh_after": "it is for work on one machine",
-    "domainname": "the cluster's DNS decides",
-    "isolation": "it is for Windows",
-    "annotations": "they are for the container runtime, which here gets its own",
-}
-_REFUSED = {
-    "devices": "ask for a device plugin's resource under deploy.resources.reservations.devices",
-    "device_cgroup_rules": "ask for a device plugin's resource instead",
-    "cgroup_parent": "the kubelet places pods in cgroups",
-    "cgroup": "the kubelet places pods in cgroups",
-    "volumes_from": "name the volume in both services",
-    "gpus": "ask for them under deploy.resources.reservations.devices, by count",
-    "label_file": "write the labels into the service",
-    "post_start": "write it as lifecycle.postStart by a patch; it runs beside the main process there",
-    "pre_stop": "write it as lifecycle.preStop by a patch",
-    "cpu_quota": "write it as deploy.resources.limits.cpus",
-    "cpu_period": "write it as deploy.resources.limits.cpus",
-    "cpu_count": "write it as deploy.resources.limits.cpus",
-    "cpu_percent": "write it as deploy.resources.limits.cpus",
-    "cpu_rt_period": "realtime scheduling is not offered",
-    "cpu_rt_runtime": "realtime scheduling is not offered",
-    "provider": "deploy what it provides on its own and name it by an ExternalName service",
-    "models": "deploy the model server as a service",
-    "credential_spec": "it is for Windows accounts",
-    "storage_opt": "give the service a volume with a size",
-    "uts": "sharing the node's host name is not offered",
-    "net": "this is a version 1 key; use networks",
-    "volume_driver": "this is a version 1 key; name the driver under volumes",
-    "use_api_socket": "there is no Docker API on the nodes; use a service account with a Role",
-}
 _SHM = "/dev/shm"  # noqa: S108  the path that the key is about
 _IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
 NO_NAMES = "names exist only inside the image"
+_SHARING = ("service:", "container:")
 _SIGTERM = frozenset(("SIGTERM", "TERM", "15"))
 
 
@@ -105,10 +53,10 @@ def apply_rest(service: Service, parts: PodParts, ledger: Ledger) -> None:
                     ledger.dropped(value, "x-gonogo knows autoscale alone")
         elif key.startswith("x-"):
             ledger.dropped(node, "an extension: nothing reads it")
-        elif key in _DROPPED:
-            ledger.dropped(node, _DROPPED[key])
-        elif key in _REFUSED:
-            ledger.refused(node, _REFUSED[key])
+        elif key in DROPPED:
+            ledger.dropped(node, DROPPED[key])
+        elif key in REFUSED:
+            ledger.refused(node, REFUSED[key])
         elif key in _WRITERS:
             _WRITERS[key](node, parts, ledger)
         else:
@@ -226,11 +174,23 @@ def _groups(node: Node, parts: PodParts, ledger: Ledger) -> None:
     ledger.converted(node, "securityContext.supplementalGroups")
 
 
+def _network_mode(node: Node, _parts: PodParts, ledger: Ledger) -> None:
+    text = text_of(node)
+    if text.startswith(_SHARING):
+        ledger.refused(node, "what leaves by another container's network has to be in one pod with it")
+    elif text == "none":
+        ledger.approximated(node, "a pod always has a network; a policy can close it")
+    else:
+        ledger.dropped(node, "Swarm ignores it; pods share one network")
+
+
 def _host(field: str) -> Callable[[Node, PodParts, Ledger], None]:
     def write(node: Node, parts: PodParts, ledger: Ledger) -> None:
         if text_of(node) == "host":
             parts.pod[field] = True
             ledger.converted(node, field)
+        elif text_of(node).startswith(_SHARING):
+            ledger.refused(node, "what shares another container's namespace has to be in one pod with it")
         else:
             ledger.dropped(node, "the default of pods: namespaces of their own")
 
@@ -331,6 +291,7 @@ _WRITERS: dict[str, Callable[[Node, PodParts, Ledger], None]] = {
     "extra_hosts": hosts.extra_hosts,
     "sysctls": _sysctls,
     "group_add": _groups,
+    "network_mode": _network_mode,
     "pid": _host("hostPID"),
     "ipc": _host("hostIPC"),
     "userns_mode": _host("hostUsers"),

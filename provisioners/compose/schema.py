@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provisioners.compose.nodes import Leaf, Node, Table
+from provisioners.compose.records import dataclass
 from provisioners.compose.schema_checks import Check, Compiler, Fault
 
 if TYPE_CHECKING:

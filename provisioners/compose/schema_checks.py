@@ -6,15 +6,14 @@ can be misread: a key without a value is empty, and an item may stand twice in a
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from provisioners.compose import scalars
 from provisioners.compose.nodes import Leaf, Listing, Node, Table
+from provisioners.compose.records import dataclass
 
 Schema: TypeAlias = Mapping[str, Any]
 
@@ -291,5 +290,7 @@ def _keyed(
 
 
 def _near(key: str, properties: frozenset[str]) -> str:
+    import difflib
+
     found = difflib.get_close_matches(key, sorted(properties), 1)
     return f", did you mean `{found[0]}`?" if found else ""

@@ -7,10 +7,13 @@ is moved without need does no harm; one that stays is in every backup of the clu
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
+
+from provisioners.compose.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -60,8 +63,10 @@ _FILE_VALUE = re.compile(
 _HASH = re.compile(r"\$(?:apr1|2[aby]|5|6)\$[\w./$]{8,}")
 _WORD_ENDS = re.compile(r"[\s:/@=,;'\"&?]+")
 _SHORTEST = 8
+_REMEMBERED = 4096
 
 
+@functools.lru_cache(maxsize=_REMEMBERED)
 def is_secret(name: str, value: str) -> bool:
     """Return whether a variable holds something that must not be read by whoever reads manifests."""
     if not value or value.startswith("{{") or _PLAIN_VALUE.match(value):
@@ -74,7 +79,9 @@ def is_secret(name: str, value: str) -> bool:
 
 def shows_secret(text: str) -> bool:
     """Return whether a text shows a secret by its form alone, whatever its name is."""
-    return any(form.search(text) for form in (_URL_PASSWORD, _IN_TEXT, _TOKEN, _HASH))
+    return bool(
+        _URL_PASSWORD.search(text) or _IN_TEXT.search(text) or _TOKEN.search(text) or _HASH.search(text)
+    )
 
 
 def file_shows_secret(content: bytes) -> bool:

@@ -1,34 +1,31 @@
-"""Mounts, secrets and configs of a service as volumes of its pod."""
+"""Mounts of a service as volumes of its pod."""
 
 from __future__ import annotations
 
-import posixpath
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioners.compose import units
 from provisioners.compose.losses import Outcome
 from provisioners.compose.naming import legal, secret_object
 from provisioners.compose.nodes import Table
+from provisioners.compose.records import dataclass
 from provisioners.compose.secrecy import file_shows_secret
-from provisioners.compose.volumes import Volumes, claim_spec, config_map, mounted
+from provisioners.compose.volumes import READABLE, Volumes, claim_spec, config_map, mounted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from provisioners.compose.losses import Ledger
-    from provisioners.compose.model import FileRef, Mount, Project, Resource, Service
+    from provisioners.compose.model import Mount, Project, Service
+    from provisioners.compose.references import References
 
 Object = dict[str, object]
 
-_SECRETS_DIR = "/run/secrets"
 _DOCKER_SOCKETS = frozenset(("/var/run/docker.sock", "/run/docker.sock"))
 _KEY_SUFFIXES = (".key", ".pem", ".p12", ".pfx", ".jks")
 _MAX_CONFIG_BYTES = 900 * 1024
-_READABLE = 0o444
-_PERMISSIONS = 0o777  # all that Kubernetes takes: no set-id and sticky bits
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}\Z")
 _MOUNT_DETAILS = {
     "consistency": "it is for Docker on a desktop",
@@ -45,6 +42,7 @@ class Storage:
     namespace: str
     volume_size: str
     shared: frozenset[str]
+    references: References
 
     def of(self, service: Service, name: str) -> Volumes:
         """Return the volumes of a service whose objects are called `name`."""
@@ -53,9 +51,7 @@ class Storage:
         for index, mount in enumerate(service.mounts):
             self._mount(service, name, index, mount, found)
             self._note_details(mount)
-        self._secrets(service, found)
-        for index, config in enumerate(service.configs):
-            self._config(name, index, config, found)
+        self.references.of(service, name, found)
         return found
 
     def _note_details(self, mount: Mount) -> None:
@@ -159,6 +155,7 @@ class Storage:
                 mount.at, f"{mount.source} is larger than a ConfigMap may be: build it into the image"
             )
             return
+        self.references.note_names(mount.at, *contents.values())
         volume = found.own(f"files-{index}")
         hidden = any(item.suffix in _KEY_SUFFIXES for item in files)
         if hidden or any(file_shows_secret(content) for content in contents.values()):
@@ -193,136 +190,13 @@ class Storage:
             sources.append(
                 {"secret": {"name": secret_object(secret), "items": [{"key": secret, "path": file_name}]}}
             )
-        found.volumes.append({"name": volume, "projected": {"defaultMode": _READABLE, "sources": sources}})
+        found.volumes.append({"name": volume, "projected": {"defaultMode": READABLE, "sources": sources}})
 
     def _attach(self, volume: str, source: Object, mount: Mount, found: Volumes) -> None:
         body = {"name": volume, **source}
         if body not in found.volumes:  # one volume may be mounted at several paths
             found.volumes.append(body)
         found.mounts.append(mounted(volume, mount.target, read_only=mount.read_only, subpath=mount.subpath))
-
-    # -- secrets and configs -----------------------------------------------------------------
-
-    def _secrets(self, service: Service, found: Volumes) -> None:
-        sources: list[Object] = []
-        paths: set[str] = set()
-        for index, ref in enumerate(service.secrets):
-            resource = self.project.secrets[ref.source]
-            name = secret_key(resource)
-            target = posixpath.normpath(ref.target)
-            path = target.removeprefix(f"{_SECRETS_DIR}/")
-            item: Object = {"key": name, "path": path}
-            if ref.mode is not None:
-                item["mode"] = ref.mode & _PERMISSIONS
-            projected: Object = {"name": secret_object(name), "items": [item]}
-            inside = path != target
-            if inside and path in paths:
-                self.ledger.refused(ref.at, f"two secrets go to {ref.target}: give one another target")
-                continue
-            if not found.takes(_SECRETS_DIR if inside else ref.target, ref.at, self.ledger):
-                continue
-            if inside:
-                paths.add(path)
-                sources.append({"secret": projected})
-            else:
-                volume = found.own(f"secret-{index}")
-                item["path"] = name
-                body = {"secretName": projected["name"], "defaultMode": _READABLE, "items": [item]}
-                found.volumes.append({"name": volume, "secret": body})
-                found.mounts.append(mounted(volume, ref.target, read_only=True, subpath=name))
-            self._note_reference(ref, resource, f"Secret/{projected['name']}")
-            self._secret_value(ref, resource, name, found)
-        if sources:
-            volume = found.own("secrets")
-            found.volumes.append(
-                {"name": volume, "projected": {"defaultMode": _READABLE, "sources": sources}}
-            )
-            found.mounts.append(mounted(volume, _SECRETS_DIR, read_only=True))
-
-    def _secret_value(self, ref: FileRef, resource: Resource, name: str, found: Volumes) -> None:
-        if resource.external:
-            return
-        value = content_of(resource, self.project)
-        if value is None:
-            self.ledger.refused(ref.at, f"the value of secret {ref.source} is not there: {missing(resource)}")
-        else:
-            found.secrets[name] = value
-
-    def _config(self, name: str, index: int, ref: FileRef, found: Volumes) -> None:
-        resource = self.project.configs[ref.source]
-        if not found.takes(ref.target, ref.at, self.ledger):
-            return
-        volume = found.own(f"config-{index}")
-        key = legal(ref.source)
-        if resource.external:
-            map_name = legal(resource.external_name or ref.source)
-        else:
-            content = content_of(resource, self.project)
-            if content is None:
-                self.ledger.refused(
-                    ref.at, f"the content of config {ref.source} is not there: {missing(resource)}"
-                )
-                return
-            if file_shows_secret(content):
-                self._secret_config(name, index, ref, content, found)
-                return
-            map_name = f"{name}-{key}"
-            made = config_map(map_name, self.namespace, {key: content})
-            if made not in found.objects:  # one config may be a file in several places
-                found.objects.append(made)
-        body: Object = {"name": map_name, "items": [{"key": key, "path": key}]}
-        if ref.mode is not None:
-            body["defaultMode"] = ref.mode & _PERMISSIONS
-        found.volumes.append({"name": volume, "configMap": body})
-        found.mounts.append(mounted(volume, ref.target, read_only=True, subpath=key))
-        self._note_reference(ref, resource, f"ConfigMap/{map_name}")
-
-    def _secret_config(self, name: str, index: int, ref: FileRef, content: bytes, found: Volumes) -> None:
-        """A config that shows a password: whoever may read ConfigMaps would read it too."""
-        secret, volume = f"{name}-{legal(ref.source)}", found.own(f"config-{index}")
-        found.secrets[secret] = content
-        item = {"key": secret, "path": legal(ref.source)}
-        body: Object = {"secretName": secret_object(secret), "items": [item]}
-        body["defaultMode"] = _READABLE if ref.mode is None else ref.mode & _PERMISSIONS
-        found.volumes.append({"name": volume, "secret": body})
-        found.mounts.append(mounted(volume, ref.target, read_only=True, subpath=legal(ref.source)))
-        self.ledger.approximated(
-            ref.at, "it holds a password or a token: it goes as a secret", f"Secret/{secret_object(secret)}"
-        )
-
-    def _note_reference(self, ref: FileRef, resource: Resource, target: str) -> None:
-        if resource.external:
-            self.ledger.approximated(ref.at, f"{target} with the key {ref.source} has to exist", target)
-        elif ref.mode is not None and ref.mode > _PERMISSIONS:
-            self.ledger.approximated(ref.at, "its mode is kept but for set-id and sticky bits", target)
-        elif ref.uid not in {"", "0"} or ref.gid not in {"", "0"}:
-            self.ledger.approximated(ref.at, "its files belong to root and are readable by all", target)
-        else:
-            self.ledger.converted(ref.at, target)
-
-
-def content_of(resource: Resource, project: Project) -> bytes | None:
-    """Return the content of a secret or config, byte by byte; None when it is not there."""
-    if resource.content is not None:
-        return resource.content.encode()
-    if resource.variable:
-        value = project.variables.get(resource.variable)
-        return None if value is None else value.encode()
-    if resource.file is not None and resource.file.is_file():
-        return resource.file.read_bytes()
-    return None
-
-
-def secret_key(resource: Resource) -> str:
-    """Return the name that a secret's value goes by on both sides."""
-    return resource.external_name if resource.external and resource.external_name else resource.name
-
-
-def missing(resource: Resource) -> str:
-    """Return what a user does about a secret or config whose content is not there."""
-    if resource.variable:
-        return f"set {resource.variable}"
-    return f"put it into {resource.file}" if resource.file else "give it `file`, `environment` or `content`"
 
 
 def _outcome(*, read_only: bool) -> Outcome:

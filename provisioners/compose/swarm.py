@@ -6,25 +6,28 @@ doubled, because the stack file is interpolated once more when it is deployed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from provisioners.base import Bundle, Side
 from provisioners.compose import units
 from provisioners.compose.emit import to_yaml
-from provisioners.compose.fit import START_INTERVAL_S, START_PERIOD_S, Fit, Shape, shapes
+from provisioners.compose.fit import Fit, Shape, shapes
+from provisioners.compose.following import follow_value
 from provisioners.compose.kubernetes import service_specs
-from provisioners.compose.naming import followed, legal, legal_names
-from provisioners.compose.nodes import Leaf, Listing, Node, Table, place, plain
+from provisioners.compose.naming import legal, legal_names
+from provisioners.compose.nodes import place, plain
 from provisioners.compose.prepare import prepared
-from provisioners.compose.storage import content_of, missing, secret_key
+from provisioners.compose.records import dataclass
+from provisioners.compose.references import content_of, missing, secret_key
+from provisioners.compose.swarm_deploy import deploy_of, health_of
+from provisioners.compose.swarm_values import body_of, doubled, texts
 from provisioners.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from provisioners.compose.model import Amounts, ChangePolicy, HealthCheck, Mount, Port, Project, Service
+    from provisioners.compose.model import FileRef, Mount, Port, Project, Service
     from provisioners.tiers import Tiers
 
 Object = dict[str, object]
@@ -94,7 +97,7 @@ class _Stack:
         sections = {
             "services": services,
             "networks": self._networks(),
-            "volumes": {name: _body(volume.body) for name, volume in self.project.volumes.items()},
+            "volumes": {name: body_of(volume.body) for name, volume in self.project.volumes.items()},
             "secrets": self._secrets(),
             "configs": {**self._top_configs(), **self.configs},
         }
@@ -102,8 +105,8 @@ class _Stack:
         # Docker 25 and later know `start_interval`, in a file that names no version; the older
         # ones, which do not, refuse a file without one.
         document = given if "start_interval" in str(sections["services"]) else {"version": _VERSION, **given}
-        doubled = _doubled(document)
-        return doubled if isinstance(doubled, dict) else {}
+        whole = doubled(document)
+        return whole if isinstance(whole, dict) else {}
 
     # -- services --------------------------------------------------------------------------
 
@@ -123,13 +126,13 @@ class _Stack:
             "volumes": mounts,
             "secrets": [
                 *secrets,
-                *({"source": ref.source, "target": ref.target} | _mode(ref.mode) for ref in service.secrets),
+                *map(_reference, service.secrets),
             ],
             "configs": [
                 *configs,
-                *({"source": ref.source, "target": ref.target} | _mode(ref.mode) for ref in service.configs),
+                *map(_reference, service.configs),
             ],
-            "healthcheck": _health(service.healthcheck, self.fit.health_interval_s)
+            "healthcheck": health_of(service.healthcheck, self.fit.health_interval_s)
             if service.healthcheck
             else None,
             "labels": {var.name: var.value or "" for var in service.labels},
@@ -137,9 +140,9 @@ class _Stack:
             "stop_grace_period": units.docker_duration(service.stop_grace_s.value)
             if service.stop_grace_s
             else None,
-            "deploy": self._deploy(service, shape),
+            "deploy": deploy_of(service, shape, self.fit),
         }
-        kept = {key: _texts(node) for key, node in service.others.items() if key in _KEPT}
+        kept = {key: texts(node) for key, node in service.others.items() if key in _KEPT}
         return {**{key: value for key, value in parts.items() if value not in (None, [], {})}, **kept}
 
     def _command(self, service: Service, shape: Shape) -> list[str] | None:
@@ -150,7 +153,11 @@ class _Stack:
     def _environment(self, service: Service, shape: Shape) -> dict[str, str]:
         renamed = {old: new for old, new in self.names.items() if old != new}
         given = {var.name: var.value for var in (*service.file_environment, *service.environment)}
-        found = {name: followed(value, renamed) for name, value in given.items() if value is not None}
+        found = {
+            name: follow_value(name, value, renamed).text
+            for name, value in given.items()
+            if value is not None
+        }
         return {**found, **shape.environment}
 
     def _port(self, port: Port) -> Object:
@@ -171,52 +178,6 @@ class _Stack:
         if any(names.values()):
             return {name: {"aliases": aliases} if aliases else None for name, aliases in names.items()}
         return list(names)
-
-    def _deploy(self, service: Service, shape: Shape) -> Object:
-        deploy = service.deploy
-        mode = deploy.mode.value if deploy.mode else ""
-        found: Object = {"mode": mode} if mode else {}
-        if not service.is_global:
-            found["replicas"] = shape.replicas
-        if self.fit.entry == "node":
-            found["endpoint_mode"] = "dnsrr"
-        elif deploy.endpoint_mode:
-            found["endpoint_mode"] = deploy.endpoint_mode.value
-        restart = {
-            "condition": deploy.restart.condition.value if deploy.restart.condition else None,
-            "delay": _duration(deploy.restart.delay_s),
-            "max_attempts": deploy.restart.max_attempts.value if deploy.restart.max_attempts else None,
-            "window": _duration(deploy.restart.window_s),
-        }
-        parts = {
-            "labels": {var.name: var.value or "" for var in deploy.labels},
-            "resources": _resources(deploy.reservations, shape),
-            "restart_policy": _given(restart),
-            # Swarm refuses both for jobs, which it never updates
-            "update_config": {} if mode.endswith("-job") else _change(deploy.update),
-            "rollback_config": {} if mode.endswith("-job") else _change(deploy.rollback),
-            "placement": self._placement(service, shape),
-        }
-        return {**found, **_given(parts)}
-
-    def _placement(self, service: Service, shape: Shape) -> Object:
-        deploy = service.deploy
-        if shape.node:
-            return {"constraints": [f"node.hostname == {shape.node}"]}
-        per_node = (
-            1
-            if shape.spread
-            else deploy.max_replicas_per_node.value
-            if deploy.max_replicas_per_node
-            else None
-        )
-        return _given(
-            {
-                "constraints": [given.value for given in deploy.constraints],
-                "preferences": [{"spread": given.value} for given in deploy.preferences],
-                "max_replicas_per_node": per_node,
-            }
-        )
 
     # -- mounts ----------------------------------------------------------------------------
 
@@ -271,8 +232,8 @@ class _Stack:
         found: Object = {}
         for name, network in self.project.networks.items():
             if name in used:
-                body = _body(network.body)
-                found[name] = {"driver": "overlay", **body} if not network.external else body
+                given = body_of(network.body)
+                found[name] = {"driver": "overlay", **given} if not network.external else given
         return found
 
     def _secrets(self) -> Object:
@@ -308,97 +269,6 @@ class _Stack:
         return found
 
 
-def _health(health: HealthCheck, steady_s: float | None) -> Object:
-    if health.disabled and health.disabled.value:
-        return {"disable": True}
-    test = health.test.value if health.test else ()
-    interval, start_period = _duration(health.interval_s), _duration(health.start_period_s)
-    start_interval = _duration(health.start_interval_s)
-    if steady_s is not None:
-        grace_s = health.start_period_s.value if health.start_period_s else 0.0
-        interval = units.docker_duration(steady_s)
-        start_period = units.docker_duration(max(grace_s, START_PERIOD_S))
-        start_interval = units.docker_duration(START_INTERVAL_S)
-    return _given(
-        {
-            "test": ["CMD-SHELL" if health.shell else "CMD", *test] if test else None,
-            "interval": interval,
-            "timeout": _duration(health.timeout_s),
-            "retries": health.retries.value if health.retries else None,
-            "start_period": start_period,
-            "start_interval": start_interval,
-        }
-    )
-
-
-def _resources(reservations: Amounts, shape: Shape) -> Object:
-    kept: Object = _amounts(shape.cpus_reserved, shape.memory_reserved_bytes)
-    if reservations.gpus is not None and reservations.gpus.value > 0:
-        spec = {"discrete_resource_spec": {"kind": "NVIDIA-GPU", "value": reservations.gpus.value}}
-        kept["generic_resources"] = [spec]
-    return _given({"limits": _amounts(shape.cpus, shape.memory_bytes), "reservations": kept})
-
-
-def _amounts(cpus: float | None, memory_bytes: int | None) -> Object:
-    found: Object = {} if cpus is None else {"cpus": f"{cpus:g}"}
-    return found if memory_bytes is None else {**found, "memory": f"{memory_bytes}b"}
-
-
-def _change(policy: ChangePolicy) -> Object:
-    return _given(
-        {
-            "parallelism": policy.parallelism.value if policy.parallelism else None,
-            "delay": _duration(policy.delay_s),
-            "failure_action": policy.failure_action.value if policy.failure_action else None,
-            "monitor": _duration(policy.monitor_s),
-            "max_failure_ratio": policy.max_failure_ratio.value if policy.max_failure_ratio else None,
-            "order": policy.order.value if policy.order else None,
-        }
-    )
-
-
-def _duration(given: object) -> str | None:
-    value = getattr(given, "value", None)
-    return units.docker_duration(value) if isinstance(value, float) else None
-
-
-def _given(parts: Mapping[str, object]) -> Object:
-    return {key: value for key, value in parts.items() if value not in (None, [], {})}
-
-
-def _mode(mode: int | None) -> Object:
-    return {} if mode is None else {"mode": mode}
-
-
-def _body(table: Table | None) -> Object:
-    found = plain(table) if table is not None else {}
-    return (
-        {key: value for key, value in found.items() if not key.startswith("x-")}
-        if isinstance(found, dict)
-        else {}
-    )
-
-
-def _texts(node: Node) -> object:
-    """Return a node as plain data in which numbers stay as they were written."""
-    return (
-        plain(node)
-        if not isinstance(node, Leaf | Listing | Table) or isinstance(node, Leaf)
-        else _inner(node)
-    )
-
-
-def _inner(node: Listing | Table) -> object:
-    if isinstance(node, Listing):
-        return [item.text if isinstance(item, Leaf) else _texts(item) for item in node.items]
-    return {key: _texts(value) for key, value in node.entries.items()}
-
-
-def _doubled(value: object) -> object:
-    if isinstance(value, str):
-        return value.replace("$", "$$")
-    if isinstance(value, dict):
-        return {key: _doubled(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_doubled(item) for item in value]
-    return value
+def _reference(ref: FileRef) -> Object:
+    mode: Object = {} if ref.mode is None else {"mode": ref.mode}
+    return {"source": ref.source, "target": ref.target, **mode}

@@ -52,6 +52,9 @@ all of them again and fails when this file says something else.
 - **refused**: it cannot arrive; `gonogo convert` writes the rest, names it, and ends with exit code 2.
 - **not read**: the file as a whole is not accepted with it; the words say what to write instead.
 
+What is added without being asked stands with the image of its service, or with the key that it changes:
+requests where the file reserves nothing, and a wait before pods behind a Service are told to stop.
+
 `x-` keys may stand anywhere; nothing reads them by themselves, and what aliases take from them is
 accounted for where it lands. A key that has tables of its own has a section of its own below.
 """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioners.compose.merge import Overridden
 from provisioners.compose.model import Given
 from provisioners.compose.nodes import Node, Table, leaves
+from provisioners.compose.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,11 +7,10 @@ Objects of kinds that Kubernetes does not bring itself are checked in their meta
 
 from __future__ import annotations
 
-import difflib
 import functools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from provisioners.compose.records import dataclass
 from provisioners.compose.schema_fits import fits
 from provisioners.compose.schemas_k8s import KUBERNETES_VERSION, load_schemas
 from provisioners.compose.validate_names import Problem
@@ -33,6 +32,7 @@ MISTYPED = "type"
 _SHOWN = 20
 _ALL_RULES = 500
 _INT32 = 2**31
+_END = object()  # of a table in a shape: no key is that
 _KINDS_OF_VALUES = {
     "object": "a table",
     "array": "a list",
@@ -155,20 +155,44 @@ def _validator(title: str) -> Validator:
 
 def _shape(value: object, key: str, schemas: Schemas) -> object:
     """Return what the schema can see of a value under a key."""
-    if isinstance(value, str):
-        if key in schemas.patterns:
-            matches = [bool(pattern.search(value)) for pattern in schemas.patterns[key]]
-            return (str, *matches, value if key in schemas.worded else "")
-        return value if key in schemas.worded else str
     if isinstance(value, dict):
-        # the values of a table such as `limits` have the pattern of its own key
-        own = key in schemas.patterns
-        return tuple([(name, _shape(inner, key if own else name, schemas)) for name, inner in value.items()])
+        found: list[object] = []
+        _table_shape(value, key if key in schemas.patterns else "", schemas, found)
+        return tuple(found)
     if isinstance(value, list | tuple):
         return (list, frozenset([_shape(item, key, schemas) for item in value]))
+    if isinstance(value, str):
+        return _text_shape(value, key, schemas)
     if isinstance(value, int) and not isinstance(value, bool):
         return int if -_INT32 <= value < _INT32 else value
     return type(value)
+
+
+def _table_shape(value: Mapping[str, object], pattern: str, schemas: Schemas, found: list[object]) -> None:
+    """Add the keys of a table, each with the shape of its value; a table in it stands between two marks.
+
+    The values of a table such as `limits` have the `pattern` of its own key.
+    """
+    add, special = found.append, schemas.special
+    for name, inner in value.items():
+        key = pattern or name
+        kind = type(inner)
+        add(name)
+        if kind is str:  # most values are texts, and most keys take any text
+            add(_text_shape(inner, key, schemas) if key in special else str)  # type: ignore[arg-type]
+        elif kind is dict:
+            add(dict)
+            _table_shape(inner, key if key in schemas.patterns else "", schemas, found)  # type: ignore[arg-type]
+            add(_END)
+        else:
+            add(_shape(inner, key, schemas))
+
+
+def _text_shape(value: str, key: str, schemas: Schemas) -> object:
+    if key in schemas.patterns:
+        matches = [bool(pattern.search(value)) for pattern in schemas.patterns[key]]
+        return (str, *matches, value if key in schemas.worded else "")
+    return value if key in schemas.worded else str
 
 
 def _unknown(body: Object, title: str) -> Iterator[Problem]:
@@ -182,6 +206,8 @@ def _unknown(body: Object, title: str) -> Iterator[Problem]:
         return
     right = schemas.versions_of(kind)
     known = {name.rpartition("/")[2] for name in schemas.kinds}
+    import difflib
+
     near = difflib.get_close_matches(kind, sorted(known), 1)
     hint = f"; it is in {' and '.join(right)}" if right else f"; did you mean {near[0]}?" if near else ""
     words = f"Kubernetes {KUBERNETES_VERSION} has no {kind} in {version}{hint}"
@@ -194,6 +220,8 @@ def _worded(error: Any) -> Problem:
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = error.schema.get("properties", {})
         strange = [key for key in error.instance if key not in known]
+        import difflib
+
         near = difflib.get_close_matches(str(strange[0]), sorted(known), 1)
         hint = f", did you mean `{near[0]}`?" if near else ""
         named = ", ".join(f"`{key}`" for key in strange)

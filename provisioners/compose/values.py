@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, TypeVar
 
 from provisioners.compose import known
 from provisioners.compose.merge import Overridden, as_pairs
 from provisioners.compose.model import EnvVar, Given
 from provisioners.compose.nodes import Leaf, Listing, Node, Table
+from provisioners.compose.records import dataclass
 from provisioners.compose.scalars import as_bool
 from provisioners.compose.units import UnitError
 
@@ -103,8 +104,7 @@ class Values:
         if not isinstance(node, Table):
             self.problem(node, "a table is wanted here")
             return None
-        unknown = [key for key in node.entries if not known.allowed(where, key)]
-        for key in unknown:
+        for key in known.strange(where, node.entries):
             self.unknown(node, key, where)
         return node
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
+
+from provisioners.compose.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from provisioners.compose.nodes import Node
 
 Object = dict[str, object]
+
+READABLE = 0o444
+PERMISSIONS = 0o777  # all that Kubernetes takes: no set-id and sticky bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ def config_map(name: str, namespace: str, contents: Mapping[str, bytes]) -> Obje
 
 def checksum(objects: list[Object]) -> str:
     """Return a short hash of a pod's ConfigMaps: a changed one rolls the pods, as Swarm would."""
+    import hashlib
+
     return hashlib.sha256(repr(objects).encode()).hexdigest()[:16]
 
 

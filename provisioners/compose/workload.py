@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioners.compose.autoscale import autoscale_of
@@ -13,8 +12,10 @@ from provisioners.compose.naming import host_label, port_names
 from provisioners.compose.placement import placement_of
 from provisioners.compose.policy import network_labels
 from provisioners.compose.probes import check_of, kinds, probes_of
+from provisioners.compose.records import dataclass
 from provisioners.compose.resources import bounded, resources_of, with_requests
 from provisioners.compose.rest import NO_NAMES, PodParts, apply_rest
+from provisioners.compose.stopping import grace_s, is_drained, lifecycle_of
 from provisioners.compose.validate_names import MAX_ID, id_number
 from provisioners.compose.waiting import waiting_containers
 from provisioners.tiers import PRIMARY, SECONDARY
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 Object = dict[str, object]
 
 NAME_LABEL = "app.kubernetes.io/name"
-_GRACE_S = 10  # Docker's, where Kubernetes would wait 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,13 @@ def workload_of(service: Service, name: str, tier: str, shape: Shape, context: C
     probes = _probes(service, ports, commands, context)
     entries = [*environment.entries, *commands.entries()]
     container |= ({"env": entries} if entries else {}) | ({"ports": ports} if ports else {}) | probes
+    drained = is_drained(service, ports)
+    if drained:
+        container["lifecycle"] = lifecycle_of()
     resources = resources_of(service, shape, ledger)
     if resources:
         container["resources"] = resources
-    pod = _pod(service, name, shape, selector, context)
+    pod = _pod(service, name, shape, selector, context, drained=drained)
     parts = PodParts(
         pod, container, {"seccompProfile": {"type": "RuntimeDefault"}}, {}, volumes.volumes, volumes.mounts
     )
@@ -78,7 +81,7 @@ def workload_of(service: Service, name: str, tier: str, shape: Shape, context: C
     if with_requests(service, container, ledger) and scale is not None:
         ledger.remark(service.at, "it scales by the share it uses of a small default; reserve what it needs")
     _finish(pod, parts, waiting_containers(service, context))
-    joined = network_labels(context.peers.networks[service.name])
+    joined = network_labels(context.peers.networks[service.name]) | context.aliases.labels(service.name)
     controller = controller_of(
         service, name, shape, labels, selector, pod, volumes, context, joined=joined, scale=scale
     )
@@ -99,12 +102,7 @@ def http_port(health: HealthCheck | None) -> int | None:
 
 def _container(service: Service, name: str, shape: Shape, commands: Commands, ledger: Ledger) -> Object:
     container: Object = {"name": name, "image": shape.image, "imagePullPolicy": "IfNotPresent"}
-    if service.image:
-        own = service.image.value
-        if shape.image == own:
-            ledger.converted(service.image.at, "image")
-        else:
-            ledger.approximated(service.image.at, f"{shape.image} runs in its place, on both sides", "image")
+    _note_image(service, shape, ledger)
     if service.entrypoint:
         container["command"] = commands.words(service.entrypoint.value)
         ledger.converted(service.entrypoint.at, "command")
@@ -128,6 +126,18 @@ def _container(service: Service, name: str, shape: Shape, commands: Commands, le
         container["workingDir"] = service.working_dir.value
         ledger.converted(service.working_dir.at, "workingDir")
     return container
+
+
+def _note_image(service: Service, shape: Shape, ledger: Ledger) -> None:
+    given = service.image
+    if given is None:
+        return
+    if shape.image != given.value:
+        ledger.approximated(given.at, f"{shape.image} runs in its place, on both sides", "image")
+    elif given.at is service.at.get("build"):
+        ledger.approximated(given.at, f"build and push it as {given.value}, as compose calls it", "image")
+    else:
+        ledger.converted(given.at, "image")
 
 
 def _ports(service: Service, http: int | None) -> list[Object]:
@@ -170,20 +180,19 @@ def _probes(service: Service, ports: list[Object], commands: Commands, context: 
 # -- the pod -------------------------------------------------------------------------------
 
 
-def _pod(service: Service, name: str, shape: Shape, selector: Object, context: Context) -> Object:
-    grace = service.stop_grace_s
-    if grace:
-        context.ledger.converted(grace.at, "terminationGracePeriodSeconds")
+def _pod(
+    service: Service, name: str, shape: Shape, selector: Object, context: Context, *, drained: bool
+) -> Object:
     pod: Object = {
         "enableServiceLinks": False,
         "serviceAccountName": name,
         "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": max(1, round(grace.value)) if grace else _GRACE_S,
+        "terminationGracePeriodSeconds": grace_s(service, context.ledger, drained=drained),
         **placement_of(service, shape, selector, context.ledger),
     }
     _host_name(service, pod, context.ledger)
-    gpus = service.deploy.reservations.gpus
-    if gpus is not None and gpus.value > 0:
+    gpus = service.deploy.reservations.gpu_count
+    if gpus:
         pod["runtimeClassName"] = "nvidia"
     seconds = context.fit.eviction_toleration_s
     if seconds is not None and not service.is_global:

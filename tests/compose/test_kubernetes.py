@@ -9,8 +9,9 @@ import yaml
 from provisioners.base import Side
 from provisioners.compose import Fit, Patch, Project, ServiceFit, Substitute, kubernetes_bundle, swarm_bundle
 from provisioners.compose.environment import is_secret
+from provisioners.compose.following import follow_value
 from provisioners.compose.lint import lint_texts
-from provisioners.compose.naming import followed, legal, secret_object
+from provisioners.compose.naming import legal, secret_object
 from provisioners.compose.placement import requirement
 from provisioners.compose.validate import check_texts
 from provisioners.errors import InputError
@@ -414,7 +415,7 @@ def test_names() -> None:
         "unnamed",
         "a" * 63,
     ]
-    assert followed("redis://u@OLD:1", {"OLD": "new"}) == "redis://u@new:1"
+    assert follow_value("A", "redis://u@OLD:1", {"OLD": "new"}).text == "redis://u@new:1"
     assert secret_object("My_Secret.x") == "my-secret.x"
 
 
@@ -433,8 +434,11 @@ def test_services_by_port(load: Load) -> None:
     ]
     assert found["Service/b"]["spec"]["clusterIP"] == "None"
     assert found["Service/see"]["spec"]["selector"] == found["Service/c"]["spec"]["selector"]
-    clash = "services:\n  a: {image: x}\n  b: {image: x, networks: {n: {aliases: [a]}}}\nnetworks: {n: {}}\n"
-    with pytest.raises(InputError, match="Service/a"):
+    clash = (
+        "services:\n  a: {image: x, ports: ['1:1'], expose: ['2']}\n"
+        "  b: {image: x, networks: {n: {aliases: [a-entry]}}}\nnetworks: {n: {}}\n"
+    )
+    with pytest.raises(InputError, match="Service/a-entry"):
         objects(load(clash))
 
 
@@ -643,6 +647,57 @@ def test_gpus(load: Load) -> None:
     assert [loss.path for loss in losses if loss.outcome == "refused"] == [
         "services.web.deploy.resources.reservations.devices[1]"
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [
+        ("gpus: all", 1),
+        ("gpus: [{count: 2}, {driver: nvidia, device_ids: ['1']}]", 3),
+        ("gpus: [{count: all}, {count: 2}]", 1),
+        ("deploy: {resources: {reservations: {devices: [{capabilities: [gpu]}]}}}", 1),
+        ("deploy: {resources: {reservations: {devices: [{capabilities: [gpu], count: 0}]}}}", None),
+        (
+            (
+                "deploy: {resources: {reservations: {devices: "
+                "[{capabilities: [gpu], device_ids: ['0', '1']}, {capabilities: [gpu], count: 1}]}}}"
+            ),
+            3,
+        ),
+        # the same GPU, told to `docker compose` and to Swarm
+        (
+            (
+                "deploy: {resources: {reservations: {devices: [{capabilities: [gpu], count: 2}], "
+                "generic_resources: [{discrete_resource_spec: {kind: gpu, value: 2}}]}}}"
+            ),
+            2,
+        ),
+        (
+            (
+                "deploy: {resources: {reservations: {devices: [{capabilities: [gpu], count: all}], "
+                "generic_resources: [{discrete_resource_spec: {kind: gpu, value: 4}}]}}}"
+            ),
+            4,
+        ),
+    ],
+)
+def test_how_many_gpus(load: Load, asked: str, count: int | None) -> None:
+    project = load(f"{HEAD}    {asked}\n")
+    assert project.services["web"].deploy.reservations.gpu_count == (count or 0)
+    resources = container(project).get("resources", {})
+    assert resources.get("limits", {}).get("nvidia.com/gpu") == count
+    assert resources["requests"].get("nvidia.com/gpu") == count
+    bundle, losses = kubernetes_bundle(project, NONE, Fit())
+    assert check_texts(dict(bundle.files))
+    assert ("runtimeClassName: nvidia" in str(bundle.files)) == bool(count)
+    told = [loss.outcome.value for loss in losses if "gpu" in loss.target.lower()]
+    all_of_them = project.services["web"].deploy.reservations.gpus
+    assert all_of_them
+    assert set(told) == {"approximated" if all_of_them.value < 0 else "converted"}
+    stack = yaml.safe_load(swarm_bundle(project, NONE, Fit()).files["stack.yml"])
+    kept = stack["services"]["web"]["deploy"].get("resources", {}).get("reservations", {})
+    wanted = [{"discrete_resource_spec": {"kind": "NVIDIA-GPU", "value": count}}] if count else None
+    assert kept.get("generic_resources") == wanted
 
 
 def test_keys_that_exclude_each_other(load: Load) -> None:

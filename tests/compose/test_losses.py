@@ -148,7 +148,11 @@ def test_overridden_and_duplicate_values_are_dropped(load: Load) -> None:
         ("    deploy: {labels: {a: b}}", "deploy.labels.a", "approximated"),
         ("    scale: 2", "scale", "converted"),
         ("    restart: always", "restart", "dropped"),
-        ("    gpus: all", "gpus", "refused"),
+        ("    gpus: all", "gpus", "approximated"),
+        ("    network_mode: none", "network_mode", "approximated"),
+        ("    network_mode: service:vpn", "network_mode", "refused"),
+        ("    pid: container:other", "pid", "refused"),
+        ("    ipc: shareable", "ipc", "dropped"),
     ],
 )
 def test_outcomes(load: Load, body: str, path: str, outcome: str) -> None:

@@ -49,13 +49,13 @@ def test_no_row_depends_on_where_it_was_made(rows: list[table.Row]) -> None:
 
 
 def test_the_table_follows_the_converter(monkeypatch: pytest.MonkeyPatch, rows: list[table.Row]) -> None:
-    from provisioners.compose import rest
+    from provisioners.compose import no_counterpart
 
     dropped = next(row for row in rows if row.specimen.key == "cpuset")
     assert dropped.outcome == "dropped"
-    monkeypatch.setitem(rest._DROPPED, "cpuset", "other words")
+    monkeypatch.setitem(no_counterpart.DROPPED, "cpuset", "other words")
     assert table._row(dropped.specimen).words == "other words"
-    monkeypatch.delitem(rest._DROPPED, "cpuset")
+    monkeypatch.delitem(no_counterpart.DROPPED, "cpuset")
     assert table._row(dropped.specimen).outcome == "refused"
 
 

@@ -27,13 +27,14 @@ class Schemas:
 
     `kinds` has a schema for each `apiVersion/Kind` (`apps/v1/Deployment`, `v1/Service`); `others` are
     served too, but nobody writes them as manifests. Texts under one of the `worded` keys have a list of
-    words somewhere, those under one of `patterns` have to match somewhere.
+    words somewhere, those under one of `patterns` have to match somewhere; `special` is either of them.
     """
 
     kinds: Mapping[str, Schema]
     others: frozenset[str]
     worded: frozenset[str]
     patterns: Mapping[str, tuple[re.Pattern[str], ...]]
+    special: frozenset[str]
 
     def serves_group(self, api_version: str) -> bool:
         """Return whether the group of an `apiVersion` is one of Kubernetes' own, of any version."""
@@ -68,7 +69,8 @@ def load_schemas() -> Schemas:
                 part[key] = _linked(part[key], parts)
     kinds = {kind: parts[name] for kind, name in data["kinds"].items()}
     compiled = {key: tuple(map(re.compile, sorted(found))) for key, found in patterns.items() if found}
-    return Schemas(kinds, frozenset(data["others"]), frozenset(worded), compiled)
+    special = frozenset((*worded, *compiled))
+    return Schemas(kinds, frozenset(data["others"]), frozenset(worded), compiled, special)
 
 
 def _group(title: str) -> str:
