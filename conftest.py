@@ -36,4 +36,8 @@ pytest_plugins = [
     "fixtures.gpu_cluster",
     "fixtures.gpu_drill",
     "fixtures.gpu_load",
+    "fixtures.join_token",
+    "fixtures.node_load",
+    "fixtures.claims",
+    "fixtures.core_platform",
 ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -18,6 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 _REAP_S = 5.0
+# A process begins as a copy of the one that starts it, and the kernel's peak memory counts the copy too.
+# So programs are started by this small one, or a benchmark's own memory would be every peer's.
+_LAUNCH = """
+import json, os, sys, time
+begin = time.perf_counter()
+pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+wall_s = time.perf_counter() - begin
+row = [os.waitstatus_to_exitcode(status), wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024]
+os.write(int(sys.argv[1]), json.dumps(row).encode())
+"""
 _MOST_INLINE_BYTES = 2048
 
 
@@ -53,31 +67,33 @@ def run_tool(
     Raises ToolFailed when it runs over its bound or, with `check`, fails.
     """
     pinned = ("taskset", "-c", str(cpu), *argv) if cpu is not None else tuple(argv)
-    with tempfile.TemporaryFile() as output:
-        begin = time.perf_counter()
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as account:
         process = subprocess.Popen(
-            pinned,
+            (sys.executable, "-I", "-S", "-c", _LAUNCH, str(account.fileno()), *pinned),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=cwd,
             env=None if env is None else dict(env),
             start_new_session=True,
+            pass_fds=(account.fileno(),),
         )
         in_time = _ends(process.pid, timeout_s)
         if not in_time:
-            process.kill()
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for file in (output, account):
+            file.seek(0)
         text = output.read().decode("utf-8", "backslashreplace")
+        noted = account.read()
     if not in_time:
         raise ToolFailed(f"{' '.join(argv)}: not done within {timeout_s:g} s")
-    if check and process.returncode:
-        raise ToolFailed(f"{' '.join(argv)}: exit status {process.returncode}: {text[-2000:].strip()}")
-    cpu_s = usage.ru_utime + usage.ru_stime
-    return Finished(tuple(argv), process.returncode, wall_s, cpu_s, usage.ru_maxrss * 1024, text)
+    if not noted:
+        raise ToolFailed(f"{' '.join(argv)}: was not started: {text[-2000:].strip()}")
+    returncode, wall_s, cpu_s, peak_bytes = json.loads(noted)
+    if check and returncode:
+        raise ToolFailed(f"{' '.join(argv)}: exit status {returncode}: {text[-2000:].strip()}")
+    return Finished(tuple(argv), returncode, wall_s, cpu_s, peak_bytes, text)
 
 
 def _ends(pid: int, timeout_s: float) -> bool:

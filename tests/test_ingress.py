@@ -253,7 +253,7 @@ def test_a_real_controller_passes_all(place, drill):
 def test_every_object_carries_the_run_and_the_drill(place, drill):
     drill.rules()
     rows = place.kube.list_all(f"/apis/networking.k8s.io/v1/namespaces/{drill.namespace}/ingresses").items
-    assert len(rows) == 5
+    assert len(rows) == 6
     for row in rows:
         labels = row["metadata"]["labels"]
         assert (labels["gonogo.dev/run"], labels["gonogo.dev/drill"]) == ("r1", "ingress")

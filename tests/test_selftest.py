@@ -71,14 +71,14 @@ def test_a_noisy_result_may_differ_but_not_be_red():
 
 def test_a_criterion_that_nothing_is_aimed_at_is_listed_and_not_shown():
     before = found(
-        ("technical.servers", Status.PASS), ("phase3.ingress", Status.PASS), ("phase4.hpa", Status.NOT_RUN)
+        ("technical.servers", Status.PASS), ("phase3.dns_update", Status.PASS), ("phase4.hpa", Status.NOT_RUN)
     )
     proofs = prove(
         [SERVERS], before, {READING: found(("technical.servers", Status.FAIL))}, before, whole=True
     )
     assert [(one.criterion, one.shown) for one in proofs] == [
         ("technical.servers", True),
-        ("phase3.ingress", False),
+        ("phase3.dns_update", False),
     ]
     assert "no mutation is aimed at it" in proofs[1].why
 

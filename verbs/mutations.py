@@ -75,6 +75,9 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("performance.response", "metric.uptime", "phase2.load_test"),
         TRAFFIC,
     ),
+    Mutation(
+        "dns:mcp-gateway", "the core platform's gateway has no name", ("phase3.core_platform",), TRAFFIC
+    ),
     Mutation("norecover", "a killed replica stays down", ("metric.recovery_time",), TRAFFIC),
     Mutation(
         "input:inputs",
@@ -108,6 +111,9 @@ NEEDS_HOSTS = {
     "phase4.rbac": "the no-op twin has no Kubernetes API",
     "phase4.network_policy": "the no-op twin has no network of pods",
     "cutover.ingress": "the no-op twin has no Ingress",
+    "phase2.join_token": "the no-op twin has no hosts to search",
+    "phase2.utilisation": "the no-op twin has no Prometheus",
+    "phase3.pvcs": "the no-op twin has no volumes",
     "phase3.ingress": "the no-op twin has no Ingress",
     "cutover.gpu": "the no-op twin has no GPU",
     "technical.gpu_scheduling": "the no-op twin has no GPU",
