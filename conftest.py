@@ -40,4 +40,5 @@ pytest_plugins = [
     "fixtures.node_load",
     "fixtures.claims",
     "fixtures.core_platform",
+    "fixtures.cutover",
 ]

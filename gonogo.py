@@ -274,12 +274,29 @@ def selftest(
     )
 
 
-@cutover_app.command(
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False
-)
-def rehearse() -> None:
-    """Rehearse the weighted shift. Not built yet."""
-    _not_built("cutover rehearse", "no traffic is shifted by this version")
+@cutover_app.command()
+def rehearse(
+    target: TargetOption = "lab",
+    steps: Annotated[str, typer.Option(metavar="LIST", help="Percent to Kubernetes, rising to 100.")] = (
+        "5,25,50,100"
+    ),
+    rate: Annotated[float, typer.Option(help="Requests a second through the entry.")] = 160.0,
+    bound: Annotated[float, typer.Option(help="Hold a step for at most this many seconds.")] = 90.0,
+    by: Annotated[str, typer.Option(help="Who rehearses; default the account's name.")] = "",
+    keep: Annotated[bool, typer.Option("--keep", help="Leave lab and workloads up at the end.")] = False,
+    runs: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("runs"),
+    allow: Annotated[
+        list[str] | None, typer.Option(help="disruptive: rehearse on an existing target too.")
+    ] = None,
+) -> None:
+    """Rehearse the weighted shift: steps, gates, the way back, data, a post-mortem."""
+    from verbs.cutover import rehearse_command
+
+    raise typer.Exit(
+        rehearse_command(
+            target, steps=steps, rate=rate, bound=bound, by=by, keep=keep, runs=runs, allow=allow or []
+        )
+    )
 
 
 @lab_app.command("up")
@@ -319,11 +336,6 @@ def lab_down() -> None:
     from verbs.lab import lab_down_command
 
     raise typer.Exit(lab_down_command())
-
-
-def _not_built(verb: str, instead: str) -> None:
-    typer.echo(f"gonogo {verb}: this verb is not built yet; {instead}", err=True)
-    raise typer.Exit(2)
 
 
 def main(argv: list[str] | None = None) -> None:

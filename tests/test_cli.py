@@ -42,13 +42,6 @@ def test_help_does_not_import_what_is_slow() -> None:
         assert f"'{heavy}'" not in done.stdout
 
 
-@pytest.mark.parametrize("argv", [["cutover", "rehearse"]])
-def test_a_verb_that_is_not_built_says_so(argv: list[str]) -> None:
-    done = gonogo(*argv)
-    assert done.returncode == 2
-    assert "not built yet" in done.stderr
-
-
 def test_plan_is_the_whole_guide_as_json() -> None:
     done = gonogo("plan", "--json")
     assert done.returncode == 0

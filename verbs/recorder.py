@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fixtures.cutover_gate import Rule
     from reports.model import Recorder
 
 _stores: dict[str, Recorder] = {}
@@ -31,3 +32,10 @@ def pytest_gonogo_recorder(config: Any) -> Recorder | None:
             store.add_secrets_file(Path(secrets))
         _stores[key] = store
     return _stores[key]
+
+
+def pytest_gonogo_gate_rule(config: Any) -> Rule | None:
+    """Return the rule by which a rehearsal's gates are judged."""
+    from verbs.cutover import pytest_gonogo_gate_rule as answered
+
+    return answered(config)
