@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 FIELD_MANAGER = "gonogo"
-_PAGE = 1_000
+_PAGE = 500  # as kubectl asks
 _TRIES = 4
 _SLOW_DOWN = 429
 _GONE = 410
